@@ -1,0 +1,574 @@
+//! The catalogue: what may be requested, by whom it is decided, and how to reach the database.
+//!
+//! Three kinds of small JSON documents: databases, roles and people. Their JSON Schemas are in
+//! `crates/access-core/schemas`; a test holds schemas and this reader together.
+
+use std::collections::BTreeSet;
+
+use chrono_tz::Tz;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::document::{self, Object};
+use crate::fault::{Fault, FaultName, Faults};
+use crate::names::{NameError, PersonId, RoleName};
+use crate::{plain_text, time};
+
+/// The most bytes of a document: a standard parameter of Parameter Store holds 4 KB
+/// (<https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-advanced-parameters.html>).
+pub const MAX_DOCUMENT_BYTES: usize = 4096;
+
+/// How to reach a database and as whom.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Database {
+    /// Where it is.
+    pub location: Location,
+    /// The database that Latchkey's functions are installed in.
+    pub database: String,
+    /// The login that may open roles.
+    pub opener: Login,
+    /// The login that may only close them.
+    pub closer: Login,
+    /// Whom to trust for its certificate.
+    pub ca: CaSource,
+    /// The AWS region it is in; the deployment's own if absent.
+    pub region: Option<String>,
+    /// The IANA zone in which people read and write times for it; UTC if absent.
+    pub time_zone: Option<Tz>,
+}
+
+/// Where a database is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Location {
+    /// An Aurora or Multi-AZ cluster; RDS names its writer and members.
+    Cluster(String),
+    /// A single RDS instance; RDS names its address and its read replicas.
+    Instance(String),
+    /// Any PostgreSQL: its own address and those of its standbys.
+    Hosts {
+        /// The primary.
+        writer: HostPort,
+        /// Every standby that accepts connections.
+        readers: Vec<HostPort>,
+    },
+}
+
+/// A host name and a TCP port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostPort {
+    /// The name that the server's certificate must carry.
+    pub host: String,
+    /// The port, 1 to 65,535.
+    pub port: u16,
+}
+
+/// One of Latchkey's own database logins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Login {
+    /// The PostgreSQL user.
+    pub user: String,
+    /// How it proves itself.
+    pub credential: Credential,
+}
+
+/// How a login proves itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Credential {
+    /// The `password` field of a Secrets Manager secret, by ARN.
+    Secret(String),
+    /// An RDS IAM authentication token
+    /// (<https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.html>).
+    Iam,
+}
+
+/// Whom to trust for a database's certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CaSource {
+    /// The RDS roots of the database's region, built in.
+    Rds,
+    /// The PEM text in the Parameter Store parameter of this name.
+    Parameter(String),
+}
+
+/// What may be requested of one role, and who decides.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolePolicy {
+    /// The PostgreSQL role.
+    pub role: RoleName,
+    /// The people who may decide, each once.
+    pub approvers: Vec<PersonId>,
+    /// How many of them must approve, 1 to 10.
+    pub required_approvals: u8,
+    /// The longest window, in seconds.
+    pub max_duration_seconds: i64,
+    /// How far ahead a window may start, in seconds.
+    pub max_ahead_seconds: i64,
+    /// How long approvers have, in seconds.
+    pub approval_deadline_seconds: i64,
+    /// Whether access outside windows is reported or cut.
+    pub mode: Mode,
+}
+
+/// What happens to access outside windows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Report it.
+    Observe,
+    /// Cut it.
+    Enforce,
+}
+
+/// A person who requests or decides.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Person {
+    /// The id, which is also the name of the message filter.
+    pub id: PersonId,
+    /// The name shown to others.
+    pub name: String,
+    /// The mail address of the subscription.
+    pub mailbox: String,
+    /// The IAM principals that are this person.
+    pub principals: Vec<String>,
+}
+
+/// The three kinds of documents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `databases/{target}`
+    Database,
+    /// `roles/{target}/{name}`
+    Role,
+    /// `people/{person}`
+    Person,
+}
+
+impl Kind {
+    /// The kind that a parameter or file path tells: its folder `databases`, `roles` or `people`.
+    #[must_use]
+    pub fn of_path(path: &str) -> Option<Self> {
+        path.rsplit('/').skip(1).find_map(|folder| match folder {
+            "databases" => Some(Self::Database),
+            "roles" => Some(Self::Role),
+            "people" => Some(Self::Person),
+            _ => None,
+        })
+    }
+}
+
+/// Reads a document and lists everything that is wrong with it; an empty list means that it is sound.
+#[must_use]
+pub fn check_document(kind: Kind, text: &str) -> Vec<Fault> {
+    let mut faults = Faults::new();
+    if let Some(value) = parse(text, &mut faults) {
+        match kind {
+            Kind::Database => drop(Database::read(&value, &mut faults)),
+            Kind::Role => drop(RolePolicy::read(&value, &mut faults)),
+            Kind::Person => drop(Person::read(&value, &mut faults)),
+        }
+    }
+    faults.into_vec()
+}
+
+/// The JSON of a document, if it is JSON and small enough.
+pub fn parse(text: &str, faults: &mut Faults) -> Option<Value> {
+    if text.len() > MAX_DOCUMENT_BYTES {
+        faults.add(
+            FaultName::DocumentTooLarge,
+            "$",
+            format!("shorten the document to {MAX_DOCUMENT_BYTES} bytes; it has {}", text.len()),
+        );
+    }
+    match serde_json::from_str(text) {
+        Ok(value) => Some(value),
+        Err(error) => {
+            let (line, column) = (error.line(), error.column());
+            faults.add(FaultName::NotADocument, "$", format!("mend the JSON at line {line}, column {column}"));
+            None
+        }
+    }
+}
+
+impl Database {
+    /// Reads a database document; `None` if a fault was found.
+    pub fn read(value: &Value, faults: &mut Faults) -> Option<Self> {
+        let mut object = Object::new(value, "$", faults)?;
+        object.optional("$schema");
+        let location = read_location(&mut object, faults);
+        let database = object.text("database", faults).map(str::to_owned);
+        let opener = read_login(&mut object, "opener", faults);
+        let closer = read_login(&mut object, "closer", faults);
+        if let (Some(opener), Some(closer)) = (&opener, &closer)
+            && opener.user == closer.user
+        {
+            faults.add(
+                FaultName::InvalidValue,
+                "$.closer.user",
+                "name another user than the opener's: the one that closes must not be able to open",
+            );
+        }
+        let ca = read_ca(&mut object, faults);
+        let region = object.optional_text("region", faults).map(str::to_owned);
+        let time_zone = object.optional_text("time_zone", faults).and_then(|name| {
+            let zone = name.parse::<Tz>().ok();
+            if zone.is_none() {
+                faults.add(
+                    FaultName::InvalidValue,
+                    "$.time_zone",
+                    "give an IANA time zone such as Europe/Berlin or Asia/Tokyo",
+                );
+            }
+            zone
+        });
+        object.finish(faults);
+        Some(Self {
+            location: location?,
+            database: database?,
+            opener: opener?,
+            closer: closer?,
+            ca: ca?,
+            region,
+            time_zone,
+        })
+    }
+
+    /// The zone in which people read times: the catalogue's, or UTC.
+    #[must_use]
+    pub fn display_zone(&self) -> Tz {
+        self.time_zone.unwrap_or(Tz::UTC)
+    }
+}
+
+fn read_location(object: &mut Object<'_>, faults: &mut Faults) -> Option<Location> {
+    let cluster = object.optional_text("cluster", faults).map(str::to_owned);
+    let instance = object.optional_text("instance", faults).map(str::to_owned);
+    let host = object.optional_text("host", faults).map(str::to_owned);
+    let port = object.optional_number("port", 1..=65_535, faults);
+    let readers = object.optional_list("readers", faults);
+    let readers: Option<Vec<_>> = readers
+        .into_iter()
+        .map(|(value, path)| {
+            let mut reader = Object::new(value, &path, faults)?;
+            let host = reader.text("host", faults).map(str::to_owned);
+            let port = reader.optional_number("port", 1..=65_535, faults);
+            reader.finish(faults);
+            Some(HostPort { host: host?, port: port_or_default(port) })
+        })
+        .collect();
+    match (cluster, instance, host) {
+        (Some(cluster), None, None) => {
+            no_hosts(port, readers.as_deref(), faults);
+            Some(Location::Cluster(cluster))
+        }
+        (None, Some(instance), None) => {
+            no_hosts(port, readers.as_deref(), faults);
+            Some(Location::Instance(instance))
+        }
+        (None, None, Some(host)) => {
+            Some(Location::Hosts { writer: HostPort { host, port: port_or_default(port) }, readers: readers? })
+        }
+        _ => {
+            faults.add(
+                FaultName::ConflictingFields,
+                "$",
+                "give exactly one of \"cluster\", \"instance\" and \"host\"",
+            );
+            None
+        }
+    }
+}
+
+fn port_or_default(port: Option<u64>) -> u16 {
+    port.and_then(|port| u16::try_from(port).ok()).unwrap_or(5432)
+}
+
+fn no_hosts(port: Option<u64>, readers: Option<&[HostPort]>, faults: &mut Faults) {
+    if port.is_some() {
+        faults.add(FaultName::ConflictingFields, "$.port", "remove \"port\"; RDS tells it");
+    }
+    if readers.is_some_and(|readers| !readers.is_empty()) {
+        faults.add(FaultName::ConflictingFields, "$.readers", "remove \"readers\"; RDS tells them");
+    }
+}
+
+fn read_login(object: &mut Object<'_>, field: &'static str, faults: &mut Faults) -> Option<Login> {
+    let value = object.required(field, faults)?;
+    let path = object.path_of(field);
+    let mut login = Object::new(value, &path, faults)?;
+    let user = login.text("user", faults).map(str::to_owned);
+    let secret = login.optional_text("secret", faults).map(str::to_owned);
+    let iam = login.optional("iam").cloned();
+    login.finish(faults);
+    let credential = match (secret, iam) {
+        (Some(secret), None | Some(Value::Bool(false))) => {
+            if !secret.starts_with("arn:") {
+                faults.add(FaultName::InvalidValue, format!("{path}.secret"), "give the secret's full ARN");
+            }
+            Credential::Secret(secret)
+        }
+        (None, Some(Value::Bool(true))) => Credential::Iam,
+        _ => {
+            faults.add(
+                FaultName::ConflictingFields,
+                path,
+                "give either \"secret\" with the ARN of a secret, or \"iam\": true",
+            );
+            return None;
+        }
+    };
+    Some(Login { user: user?, credential })
+}
+
+fn read_ca(object: &mut Object<'_>, faults: &mut Faults) -> Option<CaSource> {
+    let value = object.required("ca", faults)?;
+    if value.as_str() == Some("rds") {
+        return Some(CaSource::Rds);
+    }
+    if value.is_object() {
+        let path = object.path_of("ca");
+        let mut source = Object::new(value, &path, faults)?;
+        let parameter = source.text("parameter", faults).map(str::to_owned);
+        source.finish(faults);
+        return Some(CaSource::Parameter(parameter?));
+    }
+    faults.add(FaultName::InvalidValue, "$.ca", "give \"rds\", or {\"parameter\": \"the name of a parameter\"}");
+    None
+}
+
+impl RolePolicy {
+    /// Reads a role document; `None` if a fault was found.
+    pub fn read(value: &Value, faults: &mut Faults) -> Option<Self> {
+        let mut object = Object::new(value, "$", faults)?;
+        object.optional("$schema");
+        let role = object
+            .text("role", faults)
+            .and_then(|text| named(RoleName::new(text), "$.role", faults));
+        let approvers = read_people(&mut object, faults);
+        let required_approvals = object.number("required_approvals", 1..=10, faults);
+        if let (Some(approvers), Some(required)) = (&approvers, required_approvals)
+            && (approvers.len() as u64) < required
+        {
+            faults.add(
+                FaultName::TooFewApprovers,
+                "$.required_approvals",
+                format!("list more approvers or ask fewer; {} cannot make {required} approvals", approvers.len()),
+            );
+        }
+        let max_duration_seconds = read_seconds(&mut object, "max_duration", faults);
+        let max_ahead_seconds = read_seconds(&mut object, "max_ahead", faults);
+        let approval_deadline_seconds = read_seconds(&mut object, "approval_deadline", faults);
+        let mode = object.text("mode", faults).and_then(|mode| match mode {
+            "observe" => Some(Mode::Observe),
+            "enforce" => Some(Mode::Enforce),
+            _ => {
+                faults.add(FaultName::InvalidValue, "$.mode", "give \"observe\" or \"enforce\"");
+                None
+            }
+        });
+        object.finish(faults);
+        Some(Self {
+            role: role?,
+            approvers: approvers?,
+            required_approvals: u8::try_from(required_approvals?).ok()?,
+            max_duration_seconds: max_duration_seconds?,
+            max_ahead_seconds: max_ahead_seconds?,
+            approval_deadline_seconds: approval_deadline_seconds?,
+            mode: mode?,
+        })
+    }
+}
+
+fn read_people(object: &mut Object<'_>, faults: &mut Faults) -> Option<Vec<PersonId>> {
+    let items = object.list("approvers", faults)?;
+    if items.is_empty() || items.len() > 10 {
+        faults.add(FaultName::InvalidValue, "$.approvers", "list 1 to 10 people");
+    }
+    let mut seen = BTreeSet::new();
+    let mut people = Vec::new();
+    for (item, path) in items {
+        let id = document::text(item, &path, faults).and_then(|text| named(PersonId::new(text), &path, faults));
+        if let Some(id) = id {
+            if !seen.insert(id.clone()) {
+                faults.add(FaultName::InvalidValue, path, "list each person once");
+            }
+            people.push(id);
+        }
+    }
+    Some(people)
+}
+
+fn read_seconds(object: &mut Object<'_>, field: &'static str, faults: &mut Faults) -> Option<i64> {
+    let text = object.text(field, faults)?;
+    match time::read_duration(text) {
+        Ok(duration) => Some(duration.num_seconds()),
+        Err(error) => {
+            faults.add(error.fault, object.path_of(field), error.message);
+            None
+        }
+    }
+}
+
+impl Person {
+    /// Reads a person document; `None` if a fault was found.
+    pub fn read(value: &Value, faults: &mut Faults) -> Option<Self> {
+        let mut object = Object::new(value, "$", faults)?;
+        object.optional("$schema");
+        let id = object.text("id", faults).and_then(|text| named(PersonId::new(text), "$.id", faults));
+        let name = object.text("name", faults).map(str::to_owned);
+        if let Some(name) = &name
+            && (name.trim().is_empty()
+                || name.chars().count() > 100
+                || name.chars().any(|c| plain_text::refused_in_names(c).is_some()))
+        {
+            faults.add(
+                FaultName::InvalidName,
+                "$.name",
+                "give a name of 1 to 100 characters without control, invisible or text-direction characters",
+            );
+        }
+        let mailbox = object.text("mailbox", faults).map(str::to_owned);
+        if let Some(mailbox) = &mailbox
+            && !is_mailbox(mailbox)
+        {
+            faults.add(FaultName::InvalidValue, "$.mailbox", "give one mail address such as alice@example.com");
+        }
+        let principals = object
+            .optional_list("principals", faults)
+            .into_iter()
+            .filter_map(|(item, path)| {
+                let arn = document::text(item, &path, faults)?;
+                if !(arn.starts_with("arn:") && (arn.contains(":iam::") || arn.contains(":sts::"))) {
+                    faults.add(FaultName::InvalidValue, path, "give the ARN of an IAM user or role");
+                }
+                Some(arn.to_owned())
+            })
+            .collect();
+        object.finish(faults);
+        Some(Self { id: id?, name: name?, mailbox: mailbox?, principals })
+    }
+}
+
+/// A coarse check: the mail system has the last word, this only keeps header tricks and slips out.
+fn is_mailbox(text: &str) -> bool {
+    let mut parts = text.split('@');
+    let (local, domain, more) = (parts.next(), parts.next(), parts.next());
+    text.len() <= 254
+        && text.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '<' | '>' | ',' | ';' | '"'))
+        && local.is_some_and(|local| !local.is_empty())
+        && domain.is_some_and(|domain| !domain.is_empty())
+        && more.is_none()
+}
+
+fn named<T>(name: Result<T, NameError>, path: &str, faults: &mut Faults) -> Option<T> {
+    name.map_err(|error| faults.add(error.fault, path, error.why)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn found(kind: Kind, value: &Value) -> Vec<(FaultName, String)> {
+        check_document(kind, &value.to_string()).into_iter().map(|fault| (fault.name, fault.path)).collect()
+    }
+
+    fn database() -> Value {
+        json!({
+            "host": "db.example.com", "port": 5432, "database": "latchkey",
+            "opener": {"user": "latchkey_opener", "secret": "arn:aws:secretsmanager:eu-west-1:1:secret:o"},
+            "closer": {"user": "latchkey_closer", "iam": true},
+            "ca": "rds", "time_zone": "Europe/Berlin"
+        })
+    }
+
+    fn role() -> Value {
+        json!({
+            "role": "breakglass", "approvers": ["alice", "bob"], "required_approvals": 2,
+            "max_duration": "PT8H", "max_ahead": "P7D", "approval_deadline": "4h", "mode": "enforce"
+        })
+    }
+
+    #[test]
+    fn sound_documents_have_no_fault() {
+        assert_eq!(found(Kind::Database, &database()), []);
+        assert_eq!(found(Kind::Role, &role()), []);
+        let person = json!({"id": "alice", "name": "Alice", "mailbox": "alice@example.com",
+            "principals": ["arn:aws:iam::123456789012:user/alice"]});
+        assert_eq!(found(Kind::Person, &person), []);
+    }
+
+    #[test]
+    fn one_reading_names_every_fault_of_a_database() {
+        let mut document = database();
+        document["cluster"] = json!("orders");
+        document["port"] = json!(70_000);
+        document["closer"] = json!({"user": "latchkey_opener"});
+        document["time_zone"] = json!("Berlin");
+        document["tls"] = json!(false);
+        let names: Vec<_> = found(Kind::Database, &document);
+        for expected in [
+            (FaultName::InvalidValue, "$.port"),
+            (FaultName::ConflictingFields, "$"),
+            (FaultName::ConflictingFields, "$.closer"),
+            (FaultName::InvalidValue, "$.time_zone"),
+            (FaultName::UnknownField, "$[\"tls\"]"),
+        ] {
+            assert!(names.contains(&(expected.0, expected.1.to_owned())), "{expected:?} in {names:?}");
+        }
+    }
+
+    #[test]
+    fn the_login_that_closes_is_never_the_one_that_opens() {
+        let mut document = database();
+        document["closer"]["user"] = json!("latchkey_opener");
+        assert_eq!(found(Kind::Database, &document), [(FaultName::InvalidValue, "$.closer.user".to_owned())]);
+    }
+
+    #[test]
+    fn a_role_cannot_ask_for_more_approvals_than_it_has_approvers() {
+        let mut document = role();
+        document["required_approvals"] = json!(3);
+        assert_eq!(
+            found(Kind::Role, &document),
+            [(FaultName::TooFewApprovers, "$.required_approvals".to_owned())]
+        );
+    }
+
+    #[test]
+    fn protected_roles_repeated_people_and_bad_durations_are_named() {
+        let mut document = role();
+        document["role"] = json!("rds_superuser");
+        document["approvers"] = json!(["alice", "alice", "Bob!"]);
+        document["max_duration"] = json!("a while");
+        let names: Vec<_> = found(Kind::Role, &document).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(
+            names,
+            [FaultName::ProtectedRole, FaultName::InvalidValue, FaultName::InvalidName, FaultName::InvalidDuration]
+        );
+    }
+
+    #[test]
+    fn a_document_too_large_for_its_store_is_refused() {
+        let mut document = role();
+        document["$schema"] = json!("x".repeat(MAX_DOCUMENT_BYTES));
+        assert_eq!(found(Kind::Role, &document)[0].0, FaultName::DocumentTooLarge);
+    }
+
+    #[test]
+    fn broken_json_says_where() {
+        let faults = check_document(Kind::Person, "{\n  \"id\": }");
+        assert_eq!(faults[0].message, "mend the JSON at line 2, column 9");
+    }
+
+    #[test]
+    fn the_folder_tells_the_kind() {
+        assert_eq!(Kind::of_path("/latchkey/prod/databases/orders"), Some(Kind::Database));
+        assert_eq!(Kind::of_path("catalogue/roles/orders/breakglass.json"), Some(Kind::Role));
+        assert_eq!(Kind::of_path("people/alice.json"), Some(Kind::Person));
+        assert_eq!(Kind::of_path("alice.json"), None);
+    }
+}

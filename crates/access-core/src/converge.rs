@@ -1,0 +1,112 @@
+//! Converge: from all windows of a role to whether it may log in now. The only place that decides it.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::names::RequestId;
+use crate::window::Window;
+
+/// A window that is not proved closed yet, as the table keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WindowRow {
+    /// The request that it belongs to.
+    pub request_id: RequestId,
+    /// From when to when.
+    pub window: Window,
+    /// When it was ended early, if it was.
+    pub ended_at: Option<DateTime<Utc>>,
+}
+
+impl WindowRow {
+    /// Whether it gives access at `now`.
+    #[must_use]
+    pub fn covers(&self, now: DateTime<Utc>) -> bool {
+        self.window.covers(now) && self.ended_at.is_none_or(|ended_at| now < ended_at)
+    }
+
+    /// Whether nothing of it is left at `now`.
+    #[must_use]
+    pub fn is_over(&self, now: DateTime<Utc>) -> bool {
+        now >= self.window.end() || self.ended_at.is_some_and(|ended_at| now >= ended_at)
+    }
+}
+
+/// What a role should be now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Desired {
+    /// LOGIN, valid until the latest end of the windows that cover now.
+    Open {
+        /// That end.
+        until: DateTime<Utc>,
+    },
+    /// NOLOGIN, and no sessions.
+    Closed,
+}
+
+/// What a role with these windows should be at `now`.
+#[must_use]
+pub fn desired(rows: &[WindowRow], now: DateTime<Utc>) -> Desired {
+    rows.iter()
+        .filter(|row| row.covers(now))
+        .map(|row| row.window.end())
+        .max()
+        .map_or(Desired::Closed, |until| Desired::Open { until })
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::Duration;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(second: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_800_000_000 + second, 0).unwrap()
+    }
+
+    fn row(start: i64, end: i64, ended: Option<i64>) -> WindowRow {
+        WindowRow {
+            request_id: RequestId::of_execution("arn", &format!("{start}-{end}")),
+            window: Window::new(at(start), at(end)).unwrap(),
+            ended_at: ended.map(at),
+        }
+    }
+
+    #[test]
+    fn overlapping_windows_neither_cut_nor_extend_each_other() {
+        let rows = [row(0, 10, None), row(5, 20, None)];
+        assert_eq!(desired(&rows, at(7)), Desired::Open { until: at(20) });
+        assert_eq!(desired(&rows, at(10)), Desired::Open { until: at(20) });
+        assert_eq!(desired(&rows, at(20)), Desired::Closed);
+        // A window that has not begun does not lend its end to one that has.
+        assert_eq!(desired(&rows, at(3)), Desired::Open { until: at(10) });
+    }
+
+    #[test]
+    fn an_early_end_counts_at_once() {
+        assert_eq!(desired(&[row(0, 10, Some(4))], at(4)), Desired::Closed);
+        assert_eq!(desired(&[row(0, 10, Some(4))], at(3)), Desired::Open { until: at(10) });
+    }
+
+    proptest! {
+        #[test]
+        fn a_role_is_open_exactly_when_a_window_covers_now(
+            windows in prop::collection::vec((0i64..50, 1i64..30, prop::option::of(0i64..60)), 0..12),
+            now in -5i64..90,
+        ) {
+            let rows: Vec<_> = windows.iter().map(|&(start, length, ended)| row(start, start + length, ended)).collect();
+            let covered = windows.iter().any(|&(start, length, ended)| {
+                start <= now && now < start + length && ended.is_none_or(|ended| now < ended)
+            });
+            match desired(&rows, at(now)) {
+                Desired::Open { until } => {
+                    prop_assert!(covered);
+                    prop_assert!(until > at(now));
+                    prop_assert!(rows.iter().any(|row| row.window.end() == until));
+                }
+                Desired::Closed => prop_assert!(!covered),
+            }
+            prop_assert!(desired(&rows, at(now)) == desired(&rows, at(now) + Duration::milliseconds(999)));
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! A fault: one thing wrong with a document, where it is, and how to mend it.
+
+use serde::{Deserialize, Serialize};
+
+/// What is wrong with a request or a catalogue document. The names are an API: they are shown to
+/// the requester and appear in the execution's output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum FaultName {
+    /// The text is not JSON, or not a JSON object.
+    NotADocument,
+    /// The document is larger than the store takes.
+    DocumentTooLarge,
+    /// A required field is not there.
+    MissingField,
+    /// A field that this kind of document does not have.
+    UnknownField,
+    /// A field has another JSON type than expected.
+    WrongType,
+    /// A value that its field does not take.
+    InvalidValue,
+    /// Two fields that exclude each other, or neither of two of which one is needed.
+    ConflictingFields,
+    /// A name is empty, too long, or holds characters that names may not have.
+    InvalidName,
+    /// A role that Latchkey never touches: PostgreSQL's, RDS's, or its own.
+    ProtectedRole,
+    /// The catalogue has no database of that name.
+    UnknownTarget,
+    /// The catalogue has no role of that name for that database.
+    UnknownRole,
+    /// The catalogue has no person with that id.
+    UnknownRequester,
+    /// Fewer approvers remain than must approve, once the requester is left out.
+    TooFewApprovers,
+    /// The reason is empty.
+    ReasonEmpty,
+    /// The reason is longer than 1,000 characters.
+    ReasonTooLong,
+    /// Not an RFC 3339 time.
+    InvalidTime,
+    /// A time without an offset, and the catalogue names no zone to read it in.
+    TimeWithoutOffset,
+    /// A local time that happens twice because clocks go back.
+    AmbiguousLocalTime,
+    /// A local time that never happens because clocks go forward.
+    NonexistentLocalTime,
+    /// Not an ISO 8601 or plain duration, or not longer than zero.
+    InvalidDuration,
+    /// The end does not come after the start, in whole seconds.
+    EndNotAfterStart,
+    /// The end has passed already.
+    EndInThePast,
+    /// The window is longer than the catalogue allows.
+    WindowTooLong,
+    /// The start is further ahead than the catalogue allows.
+    StartTooFarAhead,
+    /// The database does not know this role, or not as it was registered.
+    RoleNotRegistered,
+    /// The role could undo its own window (superuser, or CREATEROLE before PostgreSQL 16).
+    RoleTooPowerful,
+    /// The role holds a prepared transaction, which would outlive any closing.
+    PreparedTransaction,
+    /// The database allows shorter windows only.
+    WindowTooLongForDatabase,
+    /// The recorded votes do not prove that enough people approved what was shown.
+    NotApproved,
+    /// The window has ended, or was ended, before it could be opened.
+    WindowOver,
+    /// Somebody closed the role by hand inside the window; that is never undone.
+    ClosedByHand,
+}
+
+impl FaultName {
+    /// The name as people and machines see it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotADocument => "NotADocument",
+            Self::DocumentTooLarge => "DocumentTooLarge",
+            Self::MissingField => "MissingField",
+            Self::UnknownField => "UnknownField",
+            Self::WrongType => "WrongType",
+            Self::InvalidValue => "InvalidValue",
+            Self::ConflictingFields => "ConflictingFields",
+            Self::InvalidName => "InvalidName",
+            Self::ProtectedRole => "ProtectedRole",
+            Self::UnknownTarget => "UnknownTarget",
+            Self::UnknownRole => "UnknownRole",
+            Self::UnknownRequester => "UnknownRequester",
+            Self::TooFewApprovers => "TooFewApprovers",
+            Self::ReasonEmpty => "ReasonEmpty",
+            Self::ReasonTooLong => "ReasonTooLong",
+            Self::InvalidTime => "InvalidTime",
+            Self::TimeWithoutOffset => "TimeWithoutOffset",
+            Self::AmbiguousLocalTime => "AmbiguousLocalTime",
+            Self::NonexistentLocalTime => "NonexistentLocalTime",
+            Self::InvalidDuration => "InvalidDuration",
+            Self::EndNotAfterStart => "EndNotAfterStart",
+            Self::EndInThePast => "EndInThePast",
+            Self::WindowTooLong => "WindowTooLong",
+            Self::StartTooFarAhead => "StartTooFarAhead",
+            Self::RoleNotRegistered => "RoleNotRegistered",
+            Self::RoleTooPowerful => "RoleTooPowerful",
+            Self::PreparedTransaction => "PreparedTransaction",
+            Self::WindowTooLongForDatabase => "WindowTooLongForDatabase",
+            Self::NotApproved => "NotApproved",
+            Self::WindowOver => "WindowOver",
+            Self::ClosedByHand => "ClosedByHand",
+        }
+    }
+}
+
+/// One thing wrong with a document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// What is wrong.
+    pub name: FaultName,
+    /// Where, as a JSON path such as `$.approvers[1]`; `$` is the whole document.
+    pub path: String,
+    /// One sentence that says how to mend it.
+    pub message: String,
+}
+
+impl Fault {
+    /// A fault at `path`.
+    pub fn new(name: FaultName, path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { name, path: path.into(), message: message.into() }
+    }
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} at {}: {}", self.name.as_str(), self.path, self.message)
+    }
+}
+
+/// Every fault found so far. Reading goes on after a fault, so that people mend all of them at once.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Faults(Vec<Fault>);
+
+impl Faults {
+    /// Nothing wrong yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds one.
+    pub fn add(&mut self, name: FaultName, path: impl Into<String>, message: impl Into<String>) {
+        self.0.push(Fault::new(name, path, message));
+    }
+
+    /// `true` while nothing is wrong.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The faults in the order in which they were found.
+    #[must_use]
+    pub fn into_vec(self) -> Vec<Fault> {
+        self.0
+    }
+
+    /// The faults in the order in which they were found.
+    #[must_use]
+    pub fn as_slice(&self) -> &[Fault] {
+        &self.0
+    }
+}

@@ -1,0 +1,23 @@
+//! The pure rules of Latchkey: what a request is, who may decide, and when a role may log in.
+//!
+//! Nothing here reads a clock, a network, an environment or a file: time and documents are arguments.
+//! `crates/README.md` names the invariants that rest on this.
+
+pub mod catalogue;
+pub mod converge;
+pub mod decision;
+pub mod document;
+pub mod fault;
+pub mod names;
+pub mod plain_text;
+pub mod request;
+pub mod time;
+pub mod window;
+
+pub use catalogue::{CaSource, Database, Location, Login, Mode, Person, RolePolicy};
+pub use converge::{Desired, WindowRow};
+pub use decision::{Decision, Verdict, Vote};
+pub use fault::{Fault, FaultName, Faults};
+pub use names::{PersonId, RequestId, RoleName, TargetId};
+pub use request::{Digest, Request, RequestDraft};
+pub use window::{Window, WindowSpec};

@@ -1,0 +1,544 @@
+//! The request: read from the execution's input, resolved against the catalogue, and never changed again.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Duration, Utc};
+use chrono_tz::Tz;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::catalogue::{Database, Mode, Person, RolePolicy};
+use crate::document::Object;
+use crate::fault::{FaultName, Faults};
+use crate::names::{NameError, PersonId, RequestId, RoleName, TargetId};
+use crate::time;
+use crate::window::{Window, WindowSpec};
+
+/// The longest reason, in characters.
+pub const MAX_REASON_CHARACTERS: usize = 1000;
+
+/// A request as far as it could be read without the catalogue. What could not be read is a fault already.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct RequestDraft {
+    /// The database.
+    pub target: Option<TargetId>,
+    /// The role.
+    pub role: Option<RoleName>,
+    /// Who asks, by their own word.
+    pub requester: Option<PersonId>,
+    /// Why.
+    pub reason: Option<String>,
+    start: Option<String>,
+    end: Option<String>,
+    duration: Option<Duration>,
+    times_readable: bool,
+}
+
+/// What the catalogue says about the names in a draft; `None` where it has no such document.
+#[derive(Debug, Default, Clone)]
+pub struct Found {
+    /// The database and its version.
+    pub database: Option<(Database, i64)>,
+    /// The role's policy and its version.
+    pub role: Option<(RolePolicy, i64)>,
+    /// The people named by the request and the policy, with their versions.
+    pub people: BTreeMap<PersonId, (Person, i64)>,
+}
+
+/// A request that the catalogue allows: immutable, and all that later steps know of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// Its id.
+    pub request_id: RequestId,
+    /// The execution that made it.
+    pub execution_arn: String,
+    /// When it was made.
+    pub requested_at: DateTime<Utc>,
+    /// The database, by its name in the catalogue.
+    pub target: TargetId,
+    /// The role.
+    pub role: RoleName,
+    /// Who asks: a claim, because whoever starts an execution writes its input.
+    pub requester: PersonRef,
+    /// Why, as they wrote it.
+    pub reason: String,
+    /// From when to when.
+    pub window: WindowSpec,
+    /// Until when it can be decided.
+    pub decide_by: DateTime<Utc>,
+    /// Who may decide: the policy's approvers without the requester.
+    pub approvers: Vec<PersonRef>,
+    /// How many of them must approve.
+    pub required_approvals: u8,
+    /// What happens to access outside windows.
+    pub mode: Mode,
+    /// How to reach the database, pinned: closing uses this whatever the catalogue says by then.
+    pub database: Database,
+    /// The versions of the catalogue documents that this was resolved against.
+    pub catalogue_versions: BTreeMap<String, i64>,
+}
+
+/// A person as a request remembers them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PersonRef {
+    /// The id.
+    pub id: PersonId,
+    /// The name shown to others.
+    pub name: String,
+}
+
+impl Request {
+    /// Whether `person` may decide on it.
+    #[must_use]
+    pub fn may_decide(&self, person: &PersonId) -> bool {
+        *person != self.requester.id && self.approvers.iter().any(|approver| approver.id == *person)
+    }
+
+    /// The name of a person in it; the id if it does not know them.
+    #[must_use]
+    pub fn name_of<'a>(&'a self, person: &'a PersonId) -> &'a str {
+        std::iter::once(&self.requester)
+            .chain(&self.approvers)
+            .find(|known| known.id == *person)
+            .map_or(person.as_str(), |known| known.name.as_str())
+    }
+}
+
+/// SHA-256 over the stored text of a request: what was approved is exactly what was shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Digest(String);
+
+impl Digest {
+    /// The digest of a stored request, as unpadded base64url.
+    #[must_use]
+    pub fn of(stored: &str) -> Self {
+        use sha2::{Digest as _, Sha256};
+        Self(data_encoding::BASE64URL_NOPAD.encode(&Sha256::digest(stored.as_bytes())))
+    }
+
+    /// Takes a digest from a link; only its comparison with a computed one says anything.
+    #[must_use]
+    pub fn from_text(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    /// 43 characters of base64url.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl RequestDraft {
+    /// Reads the execution's input and adds everything that is wrong with it to `faults`.
+    pub fn read(value: &Value, faults: &mut Faults) -> Self {
+        let Some(mut object) = Object::new(value, "$", faults) else { return Self::default() };
+        let n_before = faults.as_slice().len();
+        let start = object.optional_text("start", faults).map(str::to_owned);
+        let end = object.optional_text("end", faults).map(str::to_owned);
+        let duration_text = object.optional_text("duration", faults);
+        let duration = duration_text.and_then(|text| match time::read_duration(text) {
+            Ok(duration) => Some(duration),
+            Err(error) => {
+                faults.add(error.fault, "$.duration", error.message);
+                None
+            }
+        });
+        let has_end = object.optional("end").is_some();
+        let has_duration = object.optional("duration").is_some();
+        if has_end == has_duration {
+            faults.add(
+                FaultName::ConflictingFields,
+                "$",
+                "say how long: give either \"end\" or \"duration\", not both and not neither",
+            );
+        }
+        let times_readable = faults.as_slice().len() == n_before;
+        let target = object
+            .text("target", faults)
+            .and_then(|text| named(TargetId::new(text), "$.target", faults));
+        let role = object.text("role", faults).and_then(|text| named(RoleName::new(text), "$.role", faults));
+        let requester = object
+            .text("requester", faults)
+            .and_then(|text| named(PersonId::new(text), "$.requester", faults));
+        let reason = object.text("reason", faults).and_then(|text| read_reason(text, faults));
+        object.finish(faults);
+        Self { target, role, requester, reason, start, end, duration, times_readable }
+    }
+
+    /// Resolves the draft against what the catalogue says. `None` if anything is wrong with it.
+    pub fn resolve(
+        &self,
+        found: &Found,
+        request_id: RequestId,
+        execution_arn: &str,
+        now: DateTime<Utc>,
+        faults: &mut Faults,
+    ) -> Option<Request> {
+        let database = known(
+            self.target.as_ref(),
+            found.database.as_ref(),
+            FaultName::UnknownTarget,
+            "$.target",
+            "choose a database that the catalogue has",
+            faults,
+        );
+        let policy = match (&self.target, database) {
+            (Some(_), None) => None,
+            _ => known(
+                self.role.as_ref(),
+                found.role.as_ref(),
+                FaultName::UnknownRole,
+                "$.role",
+                "choose a role that the catalogue has for this database",
+                faults,
+            ),
+        };
+        let requester = known(
+            self.requester.as_ref(),
+            self.requester.as_ref().and_then(|id| found.people.get(id)),
+            FaultName::UnknownRequester,
+            "$.requester",
+            "give your own id as the catalogue has it",
+            faults,
+        );
+        if let (Some((database, _)), Some(role)) = (database, &self.role)
+            && (role.as_str() == database.opener.user || role.as_str() == database.closer.user)
+        {
+            faults.add(FaultName::ProtectedRole, "$.role", "choose another role; this one is Latchkey's own login");
+        }
+        let zone = database.and_then(|(database, _)| database.time_zone);
+        let window = self.resolve_window(zone, policy.map(|(policy, _)| policy), now, faults);
+        let approvers = policy.map(|(policy, _)| self.resolve_approvers(policy, found, faults));
+
+        if !faults.is_empty() {
+            return None;
+        }
+        let (database, database_version) = database?;
+        let (policy, policy_version) = policy?;
+        let (requester, _) = requester?;
+        let (target, role, window) = (self.target.clone()?, self.role.clone()?, window?);
+        let deadline = now + Duration::seconds(policy.approval_deadline_seconds);
+        let decide_by = window.fixed_end().map_or(deadline, |end| end.min(deadline));
+        let mut catalogue_versions = BTreeMap::from([
+            (format!("databases/{target}"), *database_version),
+            (format!("roles/{target}/{role}"), *policy_version),
+        ]);
+        catalogue_versions
+            .extend(found.people.iter().map(|(id, (_, version))| (format!("people/{id}"), *version)));
+        Some(Request {
+            request_id,
+            execution_arn: execution_arn.to_owned(),
+            requested_at: now,
+            target,
+            role,
+            requester: PersonRef { id: requester.id.clone(), name: requester.name.clone() },
+            reason: self.reason.clone()?,
+            window,
+            decide_by: time::round_down(decide_by),
+            approvers: approvers?,
+            required_approvals: policy.required_approvals,
+            mode: policy.mode,
+            database: database.clone(),
+            catalogue_versions,
+        })
+    }
+
+    fn resolve_window(
+        &self,
+        zone: Option<Tz>,
+        policy: Option<&RolePolicy>,
+        now: DateTime<Utc>,
+        faults: &mut Faults,
+    ) -> Option<WindowSpec> {
+        if !self.times_readable {
+            return None;
+        }
+        let read = |text: &Option<String>, path: &str, faults: &mut Faults| match text {
+            None => Ok(None),
+            Some(text) => match time::read_time(text, zone) {
+                Ok(time) => Ok(Some(time)),
+                Err(error) => {
+                    faults.add(error.fault, path, error.message);
+                    Err(())
+                }
+            },
+        };
+        let start = read(&self.start, "$.start", faults);
+        let end = read(&self.end, "$.end", faults);
+        let (start, end) = (start.ok()?, end.ok()?);
+        let spec = match (start, end.or_else(|| Some(start? + self.duration?)), self.duration) {
+            (Some(start), Some(end), _) => {
+                let Some(window) = Window::new(start, end) else {
+                    faults.add(
+                        FaultName::EndNotAfterStart,
+                        if self.end.is_some() { "$.end" } else { "$.duration" },
+                        "give an end that is at least one whole second after the start",
+                    );
+                    return None;
+                };
+                WindowSpec::Fixed { window }
+            }
+            (None, Some(end), _) => WindowSpec::UntilEnd { end: time::round_down(end) },
+            (None, None, Some(duration)) => WindowSpec::ForDuration { seconds: duration.num_seconds() },
+            (_, None, _) => return None,
+        };
+        let n_before = faults.as_slice().len();
+        check_limits(&spec, start, policy, now, faults);
+        (faults.as_slice().len() == n_before).then_some(spec)
+    }
+
+    fn resolve_approvers(&self, policy: &RolePolicy, found: &Found, faults: &mut Faults) -> Vec<PersonRef> {
+        let approvers: Vec<_> = policy
+            .approvers
+            .iter()
+            .filter(|id| Some(*id) != self.requester.as_ref())
+            .filter_map(|id| found.people.get(id))
+            .map(|(person, _)| PersonRef { id: person.id.clone(), name: person.name.clone() })
+            .collect();
+        if approvers.len() < usize::from(policy.required_approvals) {
+            faults.add(
+                FaultName::TooFewApprovers,
+                "$.role",
+                format!(
+                    "ask the platform team to name more approvers: {} must approve, and without the requester {} can",
+                    policy.required_approvals,
+                    approvers.len()
+                ),
+            );
+        }
+        approvers
+    }
+}
+
+fn check_limits(
+    spec: &WindowSpec,
+    start: Option<DateTime<Utc>>,
+    policy: Option<&RolePolicy>,
+    now: DateTime<Utc>,
+    faults: &mut Faults,
+) {
+    if spec.fixed_end().is_some_and(|end| end <= now) {
+        faults.add(FaultName::EndInThePast, "$.end", "give an end that is still to come");
+        return;
+    }
+    let Some(policy) = policy else { return };
+    let length = match *spec {
+        WindowSpec::Fixed { window } => window.length(),
+        WindowSpec::UntilEnd { end } => end - now,
+        WindowSpec::ForDuration { seconds } => Duration::seconds(seconds),
+    };
+    let longest = Duration::seconds(policy.max_duration_seconds);
+    if length > longest {
+        faults.add(
+            FaultName::WindowTooLong,
+            "$",
+            format!("ask for at most {}; this window lasts {}", iso(longest), iso(length)),
+        );
+    }
+    let furthest = Duration::seconds(policy.max_ahead_seconds);
+    if start.is_some_and(|start| start - now > furthest) {
+        faults.add(
+            FaultName::StartTooFarAhead,
+            "$.start",
+            format!("choose a start within {} from now", iso(furthest)),
+        );
+    }
+}
+
+/// ISO 8601 in days, hours, minutes and whole seconds (cut), as the catalogue writes durations.
+fn iso(duration: Duration) -> String {
+    let seconds = duration.num_seconds();
+    let parts = [(seconds / 3600, 'H'), (seconds / 60 % 60, 'M'), (seconds % 60, 'S')];
+    let text: String = parts.iter().filter(|(n, _)| *n != 0).map(|(n, unit)| format!("{n}{unit}")).collect();
+    if text.is_empty() { "PT0S".to_owned() } else { format!("PT{text}") }
+}
+
+fn read_reason(text: &str, faults: &mut Faults) -> Option<String> {
+    if text.trim().is_empty() {
+        faults.add(FaultName::ReasonEmpty, "$.reason", "say why you need this access");
+        return None;
+    }
+    let n_characters = text.chars().count();
+    if n_characters > MAX_REASON_CHARACTERS {
+        faults.add(
+            FaultName::ReasonTooLong,
+            "$.reason",
+            format!("shorten the reason to {MAX_REASON_CHARACTERS} characters; it has {n_characters}"),
+        );
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+fn known<'a, N, T>(
+    name: Option<&N>,
+    document: Option<&'a T>,
+    fault: FaultName,
+    path: &str,
+    message: &str,
+    faults: &mut Faults,
+) -> Option<&'a T> {
+    if name.is_some() && document.is_none() {
+        faults.add(fault, path, message);
+    }
+    document
+}
+
+fn named<T>(name: Result<T, NameError>, path: &str, faults: &mut Faults) -> Option<T> {
+    name.map_err(|error| faults.add(error.fault, path, error.why)).ok()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::catalogue;
+
+    fn now() -> DateTime<Utc> {
+        DateTime::parse_from_rfc3339("2026-06-01T12:00:00Z").unwrap().with_timezone(&Utc)
+    }
+
+    fn found() -> Found {
+        let mut faults = Faults::new();
+        let database = json!({
+            "host": "db.example.com", "database": "latchkey", "ca": "rds", "time_zone": "Europe/Berlin",
+            "opener": {"user": "opens", "iam": true}, "closer": {"user": "closes", "iam": true}
+        });
+        let role = json!({
+            "role": "breakglass", "approvers": ["alice", "bob", "riko"], "required_approvals": 1,
+            "max_duration": "PT8H", "max_ahead": "P7D", "approval_deadline": "PT4H", "mode": "enforce"
+        });
+        let person = |id: &str| {
+            let person = Person {
+                id: PersonId::new(id).unwrap(),
+                name: id.to_uppercase(),
+                mailbox: format!("{id}@example.com"),
+                principals: Vec::new(),
+            };
+            (person.id.clone(), (person, 1))
+        };
+        Found {
+            database: catalogue::Database::read(&database, &mut faults).map(|database| (database, 3)),
+            role: RolePolicy::read(&role, &mut faults).map(|role| (role, 7)),
+            people: ["alice", "bob", "riko"].map(person).into(),
+        }
+    }
+
+    fn input() -> Value {
+        json!({
+            "target": "orders", "role": "breakglass", "start": "2026-06-01T13:00:00Z", "duration": "PT1H",
+            "reason": "ticket 42", "requester": "riko"
+        })
+    }
+
+    fn resolve(input: &Value) -> Result<Request, Vec<FaultName>> {
+        let mut faults = Faults::new();
+        let draft = RequestDraft::read(input, &mut faults);
+        let id = RequestId::of_execution("arn", "then");
+        let request = draft.resolve(&found(), id, "arn", now(), &mut faults);
+        match request {
+            Some(request) if faults.is_empty() => Ok(request),
+            _ => Err(faults.into_vec().into_iter().map(|fault| fault.name).collect()),
+        }
+    }
+
+    pub(crate) fn request() -> Request {
+        resolve(&input()).unwrap()
+    }
+
+    fn changed(field: &str, value: Value) -> Value {
+        let mut input = input();
+        input[field] = value;
+        input
+    }
+
+    #[test]
+    fn a_sound_request_pins_what_it_was_resolved_against() {
+        let request = request();
+        let window = Window::new(now() + Duration::hours(1), now() + Duration::hours(2)).unwrap();
+        assert_eq!(request.window, WindowSpec::Fixed { window });
+        assert_eq!(request.decide_by, now() + Duration::hours(2));
+        assert_eq!(request.catalogue_versions["roles/orders/breakglass"], 7);
+        assert_eq!(request.catalogue_versions["databases/orders"], 3);
+    }
+
+    #[test]
+    fn the_requester_is_not_among_those_who_decide() {
+        let request = request();
+        assert!(!request.may_decide(&PersonId::new("riko").unwrap()));
+        assert!(request.may_decide(&PersonId::new("alice").unwrap()));
+    }
+
+    #[test]
+    fn each_fault_has_its_name() {
+        for (field, value, fault) in [
+            ("target", json!("unheard of"), FaultName::InvalidName),
+            ("role", json!("pg_monitor"), FaultName::ProtectedRole),
+            ("role", json!("closes"), FaultName::ProtectedRole),
+            ("role", json!("x".repeat(64)), FaultName::InvalidName),
+            ("requester", json!("mallory"), FaultName::UnknownRequester),
+            ("reason", json!("  "), FaultName::ReasonEmpty),
+            ("reason", json!("x".repeat(1001)), FaultName::ReasonTooLong),
+            ("reason", json!(5), FaultName::WrongType),
+            ("duration", json!("PT9H"), FaultName::WindowTooLong),
+            ("duration", json!(60), FaultName::WrongType),
+            ("duration", json!("soon"), FaultName::InvalidDuration),
+            ("end", json!("2026-06-01T14:00:00Z"), FaultName::ConflictingFields),
+            ("duration", Value::Null, FaultName::ConflictingFields),
+            ("start", json!("2026-06-09T13:00:00Z"), FaultName::StartTooFarAhead),
+            ("start", json!("2026-06-01T01:00:00Z"), FaultName::EndInThePast),
+            ("start", json!("2026-10-25T02:30:00"), FaultName::AmbiguousLocalTime),
+            ("start", json!("2027-03-28T02:30:00"), FaultName::NonexistentLocalTime),
+            ("approvers", json!(["riko"]), FaultName::UnknownField),
+        ] {
+            assert_eq!(resolve(&changed(field, value.clone())), Err(vec![fault]), "{field}: {value}");
+        }
+        let mut reversed = changed("end", json!("2026-06-01T13:00:00.900Z"));
+        reversed["duration"] = Value::Null;
+        assert_eq!(resolve(&reversed), Err(vec![FaultName::EndNotAfterStart]));
+    }
+
+    #[test]
+    fn all_faults_come_at_once() {
+        let input = json!({
+            "target": "orders", "role": "rds_superuser", "start": "later", "duration": "PT1H", "reason": "",
+            "requester": "mallory", "ticket": 42
+        });
+        assert_eq!(
+            resolve(&input),
+            Err(vec![
+                FaultName::ProtectedRole,
+                FaultName::ReasonEmpty,
+                FaultName::UnknownField,
+                FaultName::UnknownRequester,
+                FaultName::InvalidTime,
+            ])
+        );
+    }
+
+    #[test]
+    fn without_a_start_the_window_begins_with_the_approval() {
+        let request = resolve(&changed("start", Value::Null)).unwrap();
+        assert_eq!(request.window, WindowSpec::ForDuration { seconds: 3600 });
+        let mut until = changed("start", Value::Null);
+        until["duration"] = Value::Null;
+        until["end"] = json!("2026-06-01T18:00:00.7");
+        let request = resolve(&until).unwrap();
+        assert_eq!(request.window, WindowSpec::UntilEnd { end: now() + Duration::hours(4) });
+    }
+
+    #[test]
+    fn a_stored_request_reads_back_the_same() {
+        let stored = serde_json::to_string(&request()).unwrap();
+        assert_eq!(serde_json::from_str::<Request>(&stored).unwrap(), request());
+        assert_eq!(Digest::of(&stored).as_str().len(), 43);
+    }
+
+    #[test]
+    fn durations_are_said_as_the_catalogue_writes_them() {
+        assert_eq!(iso(Duration::seconds(28_800)), "PT8H");
+        assert_eq!(iso(Duration::seconds(5_430)), "PT1H30M30S");
+    }
+}
