@@ -1,0 +1,497 @@
+//! Closing as a proof: LOGIN is taken, every session ends on every instance, and that is watched for a while.
+//!
+//! One `NOLOGIN` and one `pg_terminate_backend` are not enough. A connection that was past the login check
+//! becomes a session afterwards; with `post_auth_delay` it does so up to 35 minutes later and shows in `pg_locks` only.
+//! A session of the role can hold the role's own row, so that `NOLOGIN` waits until that session is ended.
+//! Hence LOGIN is taken and sessions are ended at the same time, over two connections, and an instance counts
+//! as closed only after several quiet rounds in which it showed no LOGIN and nothing was left to end.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use futures_util::future::join_all;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::{
+    Connection, Endpoint, Error, Login, RoleState, Server, SystemIdentifier, TlsSettings, connect,
+};
+
+/// Every server on which the role could have a session.
+#[derive(Clone, Debug)]
+pub struct ClosingTargets {
+    /// The server that takes changes. If it turns out read-only, the readers are tried as writers too.
+    pub writer: Endpoint,
+    /// All other instances, each by its own name and not by one that stands for several.
+    pub readers: Vec<Endpoint>,
+    /// The cluster that was opened; another one is refused. `None` accepts any.
+    pub system_identifier: Option<SystemIdentifier>,
+}
+
+/// How long and how often closing tries and looks.
+#[derive(Clone, Copy, Debug)]
+pub struct ClosingPace {
+    /// When to give up for this time, counted from the call.
+    pub deadline: Duration,
+    /// Pause after a round that found something, or failed.
+    pub between_sweeps: Duration,
+    /// How many quiet rounds in a row count as proof.
+    pub n_quiet_rounds: u32,
+    /// Pause between quiet rounds.
+    pub between_quiet_rounds: Duration,
+}
+
+impl ClosingPace {
+    /// The pace under which no session survived in the experiments: a sweep every 100 ms, then four quiet rounds
+    /// half a second apart.
+    #[must_use]
+    pub fn within(deadline: Duration) -> Self {
+        Self {
+            deadline,
+            between_sweeps: Duration::from_millis(100),
+            n_quiet_rounds: 4,
+            between_quiet_rounds: Duration::from_millis(500),
+        }
+    }
+}
+
+/// What was observed while a role was closed. Times are ours, not the server's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProofOfClosing {
+    /// When closing began.
+    pub started_at: DateTime<Utc>,
+    /// When the writer could first be spoken to.
+    pub connected_at: DateTime<Utc>,
+    /// When NOLOGIN was committed: from here on nobody new gets in.
+    pub login_refused_at: DateTime<Utc>,
+    /// When the last session had gone, on whichever instance.
+    pub sessions_gone_at: DateTime<Utc>,
+    /// When the last instance had been quiet for long enough.
+    pub proved_at: DateTime<Utc>,
+    /// How many sessions were ended, those still starting included.
+    pub n_sessions_ended: usize,
+    /// Each instance, the writer first.
+    pub instances: Vec<InstanceProof>,
+}
+
+/// What was observed on one instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstanceProof {
+    /// The instance.
+    pub endpoint: Endpoint,
+    /// What it says about itself.
+    pub server: Server,
+    /// When it was first seen without LOGIN for the role and without a session of it, to stay so.
+    pub sessions_gone_at: DateTime<Utc>,
+    /// When it had been quiet for long enough.
+    pub proved_at: DateTime<Utc>,
+    /// How many sessions were ended on it.
+    pub n_sessions_ended: usize,
+    /// The role as it was last seen there.
+    pub state: RoleState,
+}
+
+/// The role is not proved closed: what was seen last, and where.
+#[derive(Debug)]
+pub struct NotProved {
+    /// The registered name of the role.
+    pub role: String,
+    /// How long it was tried.
+    pub tried_for: Duration,
+    /// When NOLOGIN was committed, if it was.
+    pub login_refused_at: Option<DateTime<Utc>>,
+    /// Why NOLOGIN could not be committed, as far as that is known.
+    pub disabling: Option<Error>,
+    /// Each instance, the writer first.
+    pub instances: Vec<InstanceSighting>,
+}
+
+/// What was last seen on one instance when the time was over.
+#[derive(Debug)]
+pub struct InstanceSighting {
+    /// The instance.
+    pub endpoint: Endpoint,
+    /// Whether this instance, for itself, was proved closed.
+    pub proved: bool,
+    /// How many sessions were ended on it.
+    pub n_sessions_ended: usize,
+    /// The role as it was last seen there, if it was seen at all.
+    pub state: Option<RoleState>,
+    /// What went wrong last, if it went wrong last.
+    pub error: Option<Error>,
+}
+
+impl fmt::Display for NotProved {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "role {:?} is not proved closed after {:?}",
+            self.role, self.tried_for
+        )?;
+        if let Some(error) = &self.disabling {
+            write!(formatter, "; taking LOGIN: {error}")?;
+        }
+        for instance in self.instances.iter().filter(|instance| !instance.proved) {
+            write!(formatter, "; {}: ", instance.endpoint)?;
+            match (&instance.error, &instance.state) {
+                (Some(error), _) => write!(formatter, "{error}")?,
+                (None, Some(state)) => write!(
+                    formatter,
+                    "{}, {} sessions, {} prepared transactions",
+                    if state.can_login {
+                        "can log in"
+                    } else {
+                        "cannot log in"
+                    },
+                    state.n_sessions,
+                    state.n_prepared
+                )?,
+                (None, None) => formatter.write_str("not seen")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for NotProved {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        let of_instances = self.instances.iter().filter_map(|seen| seen.error.as_ref());
+        let first = self.disabling.iter().chain(of_instances).next()?;
+        Some(first)
+    }
+}
+
+/// Takes LOGIN from the role, ends its sessions on every instance, and returns when that has been seen to last.
+///
+/// Never waits for a lock longer than 3 seconds at a time, and tries again what can be tried again.
+/// Safe to run twice at once, late, and for a role that is closed already.
+///
+/// # Errors
+///
+/// [`Error::NotProved`] when the deadline is reached or an instance cannot be checked: closed elsewhere as far as possible.
+/// At once, because trying again is of no use until somebody does something: [`Error::AuthenticationRefused`],
+/// [`Error::NotTheRegisteredServer`], [`Error::UntrustedServer`], [`Error::HandshakeRefused`],
+/// [`Error::NotRegistered`], [`Error::NotInstalled`], [`Error::Forbidden`], [`Error::Unexpected`] of the writer.
+pub async fn close(
+    targets: &ClosingTargets,
+    login: &Login,
+    tls: &TlsSettings,
+    role: &str,
+    pace: &ClosingPace,
+    now: fn() -> DateTime<Utc>,
+) -> Result<ProofOfClosing, Error> {
+    let closing = Closing {
+        targets,
+        login,
+        tls,
+        role,
+        pace,
+        now,
+        deadline: Instant::now() + pace.deadline,
+    };
+    let started_at = now();
+    let watch_instances = async {
+        let watches = closing.instances().map(|endpoint| closing.watch(endpoint));
+        Ok(join_all(watches).await)
+    };
+    // A final refusal of the writer stops everything; what goes wrong on one instance does not stop the others.
+    let (disabled, watched) = tokio::try_join!(closing.disable(), watch_instances)?;
+
+    let mut proofs = Vec::new();
+    let mut sightings = Vec::new();
+    for watched in watched {
+        match watched {
+            Watched::Proved(proof) => {
+                sightings.push(InstanceSighting {
+                    endpoint: proof.endpoint.clone(),
+                    proved: true,
+                    n_sessions_ended: proof.n_sessions_ended,
+                    state: Some(proof.state.clone()),
+                    error: None,
+                });
+                proofs.push(*proof);
+            }
+            Watched::NotProved(sighting) => sightings.push(*sighting),
+        }
+    }
+    let all_proved = proofs.len() == sightings.len();
+    match disabled {
+        Disabled::Committed {
+            connected_at,
+            login_refused_at,
+        } if all_proved => Ok(ProofOfClosing {
+            started_at,
+            connected_at,
+            login_refused_at,
+            sessions_gone_at: latest(login_refused_at, &proofs, |proof| proof.sessions_gone_at),
+            proved_at: latest(login_refused_at, &proofs, |proof| proof.proved_at),
+            n_sessions_ended: proofs.iter().map(|proof| proof.n_sessions_ended).sum(),
+            instances: proofs,
+        }),
+        disabled => {
+            let (login_refused_at, disabling) = match disabled {
+                Disabled::Committed {
+                    login_refused_at, ..
+                } => (Some(login_refused_at), None),
+                Disabled::OutOfTime(error) => (None, error),
+            };
+            Err(Error::from(Box::new(NotProved {
+                role: role.to_owned(),
+                tried_for: pace.deadline,
+                login_refused_at,
+                disabling,
+                instances: sightings,
+            })))
+        }
+    }
+}
+
+fn latest(
+    floor: DateTime<Utc>,
+    proofs: &[InstanceProof],
+    time: impl Fn(&InstanceProof) -> DateTime<Utc>,
+) -> DateTime<Utc> {
+    proofs.iter().map(time).fold(floor, DateTime::max)
+}
+
+struct Closing<'a> {
+    targets: &'a ClosingTargets,
+    login: &'a Login,
+    tls: &'a TlsSettings,
+    role: &'a str,
+    pace: &'a ClosingPace,
+    now: fn() -> DateTime<Utc>,
+    deadline: Instant,
+}
+
+enum Disabled {
+    Committed {
+        connected_at: DateTime<Utc>,
+        login_refused_at: DateTime<Utc>,
+    },
+    OutOfTime(Option<Error>),
+}
+
+enum Watched {
+    Proved(Box<InstanceProof>),
+    NotProved(Box<InstanceSighting>),
+}
+
+struct Round {
+    server: Server,
+    ended_pids: Vec<i32>,
+    state: RoleState,
+}
+
+impl Round {
+    fn is_quiet(&self) -> bool {
+        self.ended_pids.is_empty() && self.state.is_closed()
+    }
+}
+
+impl<'a> Closing<'a> {
+    fn instances(&self) -> impl Iterator<Item = &'a Endpoint> + Clone {
+        std::iter::once(&self.targets.writer).chain(&self.targets.readers)
+    }
+
+    /// Takes LOGIN on whichever instance is the writer, until that is committed and seen.
+    async fn disable(&self) -> Result<Disabled, Error> {
+        let mut candidates = self.instances().cycle();
+        let mut endpoint = &self.targets.writer;
+        let mut connection = None;
+        let mut connected_at = None;
+        let mut last_error = None;
+        while Instant::now() < self.deadline {
+            match self
+                .disable_once(endpoint, &mut connection, &mut connected_at)
+                .await
+            {
+                Ok(true) => {
+                    let login_refused_at = (self.now)();
+                    if let Some((connection, _server)) = connection {
+                        connection.end().await;
+                    }
+                    return Ok(Disabled::Committed {
+                        connected_at: connected_at.unwrap_or(login_refused_at),
+                        login_refused_at,
+                    });
+                }
+                // Somebody gave LOGIN back in between.
+                Ok(false) => {}
+                Err(error) if !error.retryable() => return Err(error),
+                Err(error) => {
+                    tracing::warn!(role = self.role, %endpoint, error = %chain(&error), "take LOGIN: trying again");
+                    if connection_is_useless(&error) {
+                        connection = None;
+                        endpoint = candidates
+                            .find(|candidate| {
+                                *candidate != endpoint || self.targets.readers.is_empty()
+                            })
+                            .unwrap_or(endpoint);
+                    }
+                    last_error = Some(error);
+                }
+            }
+            self.pause(self.pace.between_sweeps).await;
+        }
+        Ok(Disabled::OutOfTime(last_error))
+    }
+
+    async fn disable_once(
+        &self,
+        endpoint: &Endpoint,
+        connection: &mut Option<(Connection, Server)>,
+        connected_at: &mut Option<DateTime<Utc>>,
+    ) -> Result<bool, Error> {
+        let (connection, _server) = self.connected(endpoint, connection).await?;
+        connected_at.get_or_insert_with(self.now);
+        self.in_time(endpoint, connection.close_login(self.role))
+            .await
+    }
+
+    /// Sweeps one instance until it has been quiet for long enough.
+    async fn watch(&self, endpoint: &Endpoint) -> Watched {
+        let mut connection = None;
+        let mut ended = BTreeSet::new();
+        let mut state = None;
+        let mut error = None;
+        let mut n_quiet = 0;
+        let mut quiet_since = None;
+        while Instant::now() < self.deadline {
+            let pause = match self.round(endpoint, &mut connection).await {
+                Ok(round) if round.is_quiet() => {
+                    n_quiet += 1;
+                    let at = (self.now)();
+                    let sessions_gone_at = *quiet_since.get_or_insert(at);
+                    if n_quiet >= self.pace.n_quiet_rounds {
+                        if let Some((connection, _server)) = connection {
+                            connection.end().await;
+                        }
+                        return Watched::Proved(Box::new(InstanceProof {
+                            endpoint: endpoint.clone(),
+                            server: round.server,
+                            sessions_gone_at,
+                            proved_at: at,
+                            n_sessions_ended: ended.len(),
+                            state: round.state,
+                        }));
+                    }
+                    state = Some(round.state);
+                    error = None;
+                    self.pace.between_quiet_rounds
+                }
+                Ok(round) => {
+                    n_quiet = 0;
+                    quiet_since = None;
+                    ended.extend(round.ended_pids);
+                    state = Some(round.state);
+                    error = None;
+                    self.pace.between_sweeps
+                }
+                Err(failure) => {
+                    n_quiet = 0;
+                    quiet_since = None;
+                    let is_final = !failure.retryable();
+                    if connection_is_useless(&failure) {
+                        connection = None;
+                    }
+                    tracing::warn!(role = self.role, %endpoint, error = %chain(&failure), is_final, "sweep sessions: failed");
+                    error = Some(failure);
+                    if is_final {
+                        break;
+                    }
+                    self.pace.between_sweeps
+                }
+            };
+            self.pause(pause).await;
+        }
+        Watched::NotProved(Box::new(InstanceSighting {
+            endpoint: endpoint.clone(),
+            proved: false,
+            n_sessions_ended: ended.len(),
+            state,
+            error,
+        }))
+    }
+
+    async fn round(
+        &self,
+        endpoint: &Endpoint,
+        connection: &mut Option<(Connection, Server)>,
+    ) -> Result<Round, Error> {
+        let (connection, server) = self.connected(endpoint, connection).await?;
+        let swept = self.in_time(endpoint, connection.sweep(self.role)).await?;
+        let state = self
+            .in_time(endpoint, connection.role_state(self.role))
+            .await?;
+        Ok(Round {
+            server: *server,
+            ended_pids: swept.ended_pids,
+            state,
+        })
+    }
+
+    /// The open connection to the pinned cluster, or a new one. The host name is resolved anew each time.
+    async fn connected<'c>(
+        &self,
+        endpoint: &Endpoint,
+        connection: &'c mut Option<(Connection, Server)>,
+    ) -> Result<&'c (Connection, Server), Error> {
+        let open = match connection.take() {
+            Some(open) => open,
+            None => {
+                self.in_time(endpoint, async {
+                    let fresh = connect(endpoint, self.login, self.tls).await?;
+                    let server = fresh.expect_server(self.targets.system_identifier).await?;
+                    Ok((fresh, server))
+                })
+                .await?
+            }
+        };
+        Ok(connection.insert(open))
+    }
+
+    async fn in_time<T>(
+        &self,
+        endpoint: &Endpoint,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        timeout_at(self.deadline, work)
+            .await
+            .unwrap_or_else(|_elapsed| {
+                Err(Error::TimedOut {
+                    endpoint: endpoint.clone(),
+                    limit: self.pace.deadline,
+                })
+            })
+    }
+
+    async fn pause(&self, pause: Duration) {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        sleep(pause.min(left)).await;
+    }
+}
+
+/// Whether after this failure a new connection is needed, perhaps to another instance.
+fn connection_is_useless(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Unreachable { .. }
+            | Error::TimedOut { .. }
+            | Error::ReadOnly { .. }
+            | Error::TooManyConnections { .. }
+    )
+}
+
+/// The error and its causes, since the driver's own words are only "db error".
+fn chain(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

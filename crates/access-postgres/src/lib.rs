@@ -1,0 +1,24 @@
+//! Opens, closes and observes one registered PostgreSQL login through the functions of `sql/install.sql`.
+//!
+//! The crate knows no window and no clock: whoever calls it has decided what should be so.
+//! It connects with TLS (verify-full) only, names roles only as bound parameters, and decides on SQLSTATEs only.
+//! [`close`] is the closing of Latchkey: it returns when the database was *seen* closed, not when it was told to close.
+
+mod closing;
+mod connection;
+mod error;
+mod login;
+mod role;
+mod tls;
+
+pub use closing::{
+    ClosingPace, ClosingTargets, InstanceProof, InstanceSighting, NotProved, ProofOfClosing, close,
+};
+pub use connection::{Connection, Endpoint, Server, SystemIdentifier, connect};
+pub use error::Error;
+pub use login::{Login, Password};
+pub use role::{Obstacle, RoleState, Swept, ValidUntil};
+pub use tls::{TlsSettings, TrustedRoots};
+
+/// The script a DBA runs once per cluster, in the database `latchkey`: roles, table and functions.
+pub const INSTALL_SQL: &str = include_str!("../sql/install.sql");
