@@ -1,1 +1,13 @@
-//! To be written.
+//! What Latchkey does on AWS, one module per capability, in the words of `access_core`.
+
+pub mod catalogue;
+pub mod clients;
+pub mod database;
+pub mod error;
+pub mod message;
+pub mod seal;
+pub mod secret;
+pub mod table;
+pub mod task;
+
+pub use error::Error;

@@ -1,0 +1,153 @@
+//! The catalogue in Parameter Store: `{prefix}/databases/…`, `{prefix}/roles/…`, `{prefix}/people/…`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use access_core::catalogue::{self, Database, Person, RolePolicy};
+use access_core::request::{Found, RequestDraft};
+use access_core::{Faults, PersonId, RoleName, TargetId};
+use aws_sdk_ssm::Client;
+use serde_json::Value;
+
+use crate::Error;
+use crate::error::chain;
+
+/// Reads the catalogue. Nothing is kept between readings: a warm function must not decide on
+/// yesterday's approvers.
+pub struct Catalogue {
+    client: Client,
+    prefix: String,
+}
+
+impl Catalogue {
+    /// The catalogue under `prefix`, such as `/latchkey/prod`.
+    #[must_use]
+    pub fn new(client: Client, prefix: String) -> Self {
+        Self { client, prefix: prefix.trim_end_matches('/').to_owned() }
+    }
+
+    /// Everything that the catalogue says about the names in a draft.
+    ///
+    /// # Errors
+    /// [`Error::Catalogue`] if Parameter Store cannot be read, [`Error::CatalogueFaulty`] if a document is faulty.
+    pub async fn find(&self, draft: &RequestDraft) -> Result<Found, Error> {
+        let (database, role) = match &draft.target {
+            None => (None, None),
+            Some(target) => {
+                let role = async {
+                    match &draft.role {
+                        Some(role) => self.role(target, role).await,
+                        None => Ok(None),
+                    }
+                };
+                tokio::try_join!(self.database(target), role)?
+            }
+        };
+        let mut wanted: BTreeSet<PersonId> = draft.requester.iter().cloned().collect();
+        if let Some((policy, _)) = &role {
+            wanted.extend(policy.approvers.iter().cloned());
+        }
+        Ok(Found { database, role, people: self.people(&wanted).await? })
+    }
+
+    /// The PEM text in a parameter of any name.
+    ///
+    /// # Errors
+    /// [`Error::Catalogue`] if it cannot be read or is not there.
+    pub async fn certificate_authority(client: &Client, name: &str) -> Result<String, Error> {
+        let output = client
+            .get_parameter()
+            .name(name)
+            .send()
+            .await
+            .map_err(|error| Error::Catalogue(format!("certificate authority {name}: {}", chain(error))))?;
+        output
+            .parameter
+            .and_then(|parameter| parameter.value)
+            .ok_or_else(|| Error::Catalogue(format!("certificate authority {name} is empty")))
+    }
+
+    async fn database(&self, target: &TargetId) -> Result<Option<(Database, i64)>, Error> {
+        let name = format!("{}/databases/{target}", self.prefix);
+        let found = self.parameters(vec![name]).await?.pop();
+        found.map(|document| document.read(Database::read)).transpose()
+    }
+
+    async fn role(&self, target: &TargetId, role: &RoleName) -> Result<Option<(RolePolicy, i64)>, Error> {
+        let path = format!("{}/roles/{target}", self.prefix);
+        let mut pages = self.client.get_parameters_by_path().path(&path).into_paginator().send();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| Error::Catalogue(format!("{path}: {}", chain(error))))?;
+            for document in page.parameters.unwrap_or_default().into_iter().filter_map(Document::of) {
+                // Only the document asked for has to be sound: a slip in one role must not stop the others.
+                if document.role_name().as_deref() == Some(role.as_str()) {
+                    return document.read(RolePolicy::read).map(Some);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    async fn people(&self, ids: &BTreeSet<PersonId>) -> Result<BTreeMap<PersonId, (Person, i64)>, Error> {
+        let names: Vec<_> = ids.iter().map(|id| format!("{}/people/{id}", self.prefix)).collect();
+        let mut people = BTreeMap::new();
+        for document in self.parameters(names).await? {
+            let name = document.name.clone();
+            let (person, version) = document.read(Person::read)?;
+            if !name.ends_with(&format!("/people/{}", person.id)) {
+                return Err(Error::CatalogueFaulty {
+                    name,
+                    faults: vec![access_core::Fault::new(
+                        access_core::FaultName::InvalidValue,
+                        "$.id",
+                        "give the id that the parameter's name ends with",
+                    )],
+                });
+            }
+            people.insert(person.id.clone(), (person, version));
+        }
+        Ok(people)
+    }
+
+    /// The parameters of these names that exist.
+    async fn parameters(&self, names: Vec<String>) -> Result<Vec<Document>, Error> {
+        let mut documents = Vec::new();
+        // GetParameters takes ten names at most
+        // (https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameters.html).
+        for names in names.chunks(10) {
+            let output = self
+                .client
+                .get_parameters()
+                .set_names(Some(names.to_vec()))
+                .send()
+                .await
+                .map_err(|error| Error::Catalogue(format!("{}: {}", names.join(", "), chain(error))))?;
+            documents.extend(output.parameters.unwrap_or_default().into_iter().filter_map(Document::of));
+        }
+        Ok(documents)
+    }
+}
+
+struct Document {
+    name: String,
+    text: String,
+    version: i64,
+}
+
+impl Document {
+    fn of(parameter: aws_sdk_ssm::types::Parameter) -> Option<Self> {
+        Some(Self { name: parameter.name?, text: parameter.value?, version: parameter.version })
+    }
+
+    fn role_name(&self) -> Option<String> {
+        serde_json::from_str::<Value>(&self.text).ok()?.get("role")?.as_str().map(str::to_owned)
+    }
+
+    fn read<T>(self, read: impl FnOnce(&Value, &mut Faults) -> Option<T>) -> Result<(T, i64), Error> {
+        let mut faults = Faults::new();
+        let document = catalogue::parse(&self.text, &mut faults).and_then(|value| read(&value, &mut faults));
+        match document {
+            Some(document) if faults.is_empty() => Ok((document, self.version)),
+            _ => Err(Error::CatalogueFaulty { name: self.name, faults: faults.into_vec() }),
+        }
+    }
+}

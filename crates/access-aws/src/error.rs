@@ -1,0 +1,96 @@
+//! What can go wrong on AWS, by what was being done.
+
+use access_contract::ErrorName;
+use access_core::Fault;
+use aws_smithy_types::error::display::DisplayErrorContext;
+
+/// Why something on AWS could not be done. The messages carry the SDK's whole chain, for the log.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Parameter Store.
+    #[error("read the catalogue: {0}")]
+    Catalogue(String),
+    /// A document is there but faulty.
+    #[error("catalogue document {name} is faulty; mend it: {}", list(.faults))]
+    CatalogueFaulty {
+        /// The parameter's name.
+        name: String,
+        /// Everything that is wrong with it.
+        faults: Vec<Fault>,
+    },
+    /// DynamoDB.
+    #[error("{doing}: {cause}")]
+    Table {
+        /// What was being done.
+        doing: &'static str,
+        /// The SDK's error chain.
+        cause: String,
+    },
+    /// A row cannot be read as what it should be.
+    #[error("row {key} in the table is damaged: {cause}")]
+    DamagedRow {
+        /// The row's key.
+        key: String,
+        /// What was expected.
+        cause: String,
+    },
+    /// No such request.
+    #[error("the table has no request {0}")]
+    RequestNotFound(String),
+    /// The request is not where it must be for this step.
+    #[error("request {request_id} is {status}; this step needs another state")]
+    RequestConflict {
+        /// Which request.
+        request_id: String,
+        /// Where it stands.
+        status: String,
+    },
+    /// RDS could not say where the database is.
+    #[error("ask RDS where the database is: {0}")]
+    Rds(String),
+    /// Secrets Manager, or the making of an IAM token.
+    #[error("read the password of Latchkey's login: {0}")]
+    Secret(String),
+    /// KMS.
+    #[error("use the sealing key: {0}")]
+    Seal(String),
+    /// SNS.
+    #[error("publish a message: {0}")]
+    Message(String),
+    /// Step Functions.
+    #[error("answer the waiting task: {0}")]
+    Callback(String),
+    /// An environment variable is missing or wrong.
+    #[error("environment variable {0} is missing; deploy the template as it is")]
+    Configuration(&'static str),
+}
+
+impl Error {
+    /// The name that reaches the state machine.
+    #[must_use]
+    pub fn name(&self) -> ErrorName {
+        match self {
+            Self::Catalogue(_) => ErrorName::CatalogueUnavailable,
+            Self::CatalogueFaulty { .. } => ErrorName::CatalogueFaulty,
+            Self::Table { .. } => ErrorName::TableUnavailable,
+            Self::RequestNotFound(_) => ErrorName::RequestNotFound,
+            Self::RequestConflict { .. } => ErrorName::RequestConflict,
+            Self::Rds(_) => ErrorName::DatabaseUnreachable,
+            Self::Secret(_) => ErrorName::SecretUnavailable,
+            Self::Seal(_) => ErrorName::SealUnavailable,
+            Self::Message(_) => ErrorName::MessageNotSent,
+            Self::Callback(_) => ErrorName::CallbackFailed,
+            Self::DamagedRow { .. } | Self::Configuration(_) => ErrorName::Internal,
+        }
+    }
+}
+
+/// The whole chain of an SDK error; its own text is only "service error".
+pub(crate) fn chain(error: impl std::error::Error) -> String {
+    DisplayErrorContext(error).to_string()
+}
+
+fn list(faults: &[Fault]) -> String {
+    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}

@@ -1,0 +1,571 @@
+//! The table: requests, votes, task tokens and windows, with the conditional writes that keep them honest.
+//!
+//! | partition key | sort key | what |
+//! |---|---|---|
+//! | `request#<id>` | `request` | the request, immutable, with its status beside it |
+//! | `request#<id>` | `message#<event>#<person>` | a message that was sent |
+//! | `vote#<id>` | `<person>` | a sealed vote |
+//! | `token#<id>` | `token` | the token of the waiting task |
+//! | `windows#<target>#<role>` | `<id>` | a window that is not closed yet |
+
+use std::collections::HashMap;
+
+use access_contract::seal::SealedVote;
+use access_contract::{Status, TaskToken};
+use access_core::{
+    Decision, Digest, Fault, PersonId, Request, RequestId, RoleName, TargetId, Window, WindowRow,
+};
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::{
+    AttributeValue, Delete, Put, TransactWriteItem, Update,
+};
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+use crate::error::chain;
+
+type Item = HashMap<String, AttributeValue>;
+
+/// The table.
+pub struct Table {
+    client: Client,
+    name: String,
+}
+
+/// A request as the table has it now.
+#[derive(Debug, Clone)]
+pub struct StoredRequest {
+    /// What was asked, as it was when it was made.
+    pub request: Request,
+    /// The digest of its stored text.
+    pub digest: Digest,
+    /// Where it stands.
+    pub status: Status,
+    /// How many votes have been recorded; a decision is only recorded over all of them.
+    pub n_votes: u64,
+    /// What was decided.
+    pub decision: Option<Decision>,
+    /// The window that approval made of it.
+    pub window: Option<Window>,
+    /// The server and role that it was checked against.
+    pub server: Option<ServerPin>,
+    /// Why it could not be opened.
+    pub refusal: Vec<Fault>,
+    /// How it was closed.
+    pub closing: Option<Closing>,
+}
+
+/// Which server and which role: closing goes to these, whatever answers to the names by then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerPin {
+    /// PostgreSQL's system identifier.
+    pub system_identifier: String,
+    /// The role's OID.
+    pub role_oid: u32,
+}
+
+/// The proof of a closing, or the end under another window.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closing {
+    /// When it was proved, or when the window ended.
+    pub at: DateTime<Utc>,
+    /// How many sessions were ended.
+    pub n_sessions_ended: u64,
+    /// When NOLOGIN was committed, if this closing had to.
+    pub login_refused_at: Option<DateTime<Utc>>,
+    /// When the last visible session was gone.
+    pub sessions_gone_at: Option<DateTime<Utc>>,
+    /// Until when another window keeps the role open.
+    pub open_until: Option<DateTime<Utc>>,
+}
+
+/// What became of a vote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recorded {
+    /// It counts.
+    Now,
+    /// This person has voted before, or the request is decided; nothing changed.
+    NotAnyMore,
+}
+
+impl Table {
+    /// The table of this name.
+    #[must_use]
+    pub fn new(client: Client, name: String) -> Self {
+        Self { client, name }
+    }
+
+    /// Stores a new request. The same execution may store its request again; the first one stands.
+    ///
+    /// # Errors
+    /// [`Error::Table`].
+    pub async fn create_request(&self, request: &Request) -> Result<(), Error> {
+        let item = Item::from([
+            ("pk".to_owned(), text(request_key(&request.request_id))),
+            ("sk".to_owned(), text("request")),
+            ("version".to_owned(), number(1)),
+            ("document".to_owned(), json(request)),
+            ("status".to_owned(), text(Status::Pending.as_str())),
+            ("n_votes".to_owned(), number(0)),
+        ]);
+        let answer = self
+            .client
+            .put_item()
+            .table_name(&self.name)
+            .set_item(Some(item))
+            .condition_expression("attribute_not_exists(pk)")
+            .send()
+            .await;
+        match answer {
+            Ok(_) => Ok(()),
+            Err(SdkError::ServiceError(error))
+                if matches!(error.err(), PutItemError::ConditionalCheckFailedException(_)) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(failed("store the request", error)),
+        }
+    }
+
+    /// Reads a request, consistently.
+    ///
+    /// # Errors
+    /// [`Error::RequestNotFound`], [`Error::DamagedRow`] or [`Error::Table`].
+    pub async fn request(&self, id: &RequestId) -> Result<StoredRequest, Error> {
+        let item = self
+            .get(&request_key(id), "request", "read the request")
+            .await?
+            .ok_or_else(|| Error::RequestNotFound(id.to_string()))?;
+        read_request(id, &item)
+    }
+
+    /// Keeps the token of the waiting task. A later one replaces it: only the newest task waits.
+    ///
+    /// # Errors
+    /// [`Error::Table`].
+    pub async fn park_token(&self, id: &RequestId, token: &TaskToken) -> Result<(), Error> {
+        self.client
+            .put_item()
+            .table_name(&self.name)
+            .item("pk", text(token_key(id)))
+            .item("sk", text("token"))
+            .item("token", text(token.expose()))
+            .send()
+            .await
+            .map_err(|error| failed("keep the task token", error))?;
+        Ok(())
+    }
+
+    /// The token of the waiting task, if one was kept.
+    ///
+    /// # Errors
+    /// [`Error::Table`].
+    pub async fn task_token(&self, id: &RequestId) -> Result<Option<TaskToken>, Error> {
+        let item = self.get(&token_key(id), "token", "read the task token").await?;
+        Ok(item.and_then(|item| string(&item, "token").map(|token| TaskToken::new(token.to_owned()))))
+    }
+
+    /// Records a vote, if the request is still open to votes and this person has not voted.
+    ///
+    /// # Errors
+    /// [`Error::Table`].
+    pub async fn record_vote(&self, id: &RequestId, vote: &SealedVote) -> Result<Recorded, Error> {
+        let put = Put::builder()
+            .table_name(&self.name)
+            .item("pk", text(vote_key(id)))
+            .item("sk", text(vote.vote.approver.as_str()))
+            .item("version", number(1))
+            .item("document", json(vote))
+            .condition_expression("attribute_not_exists(pk)");
+        let count = self
+            .update_request(id)
+            .update_expression("ADD n_votes :one")
+            .condition_expression("#status = :pending")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":one", number(1))
+            .expression_attribute_values(":pending", text(Status::Pending.as_str()));
+        let items = vec![transact_put(put)?, transact_update(count)?];
+        let written = self.transact(items, "record the vote").await?;
+        Ok(if written { Recorded::Now } else { Recorded::NotAnyMore })
+    }
+
+    /// All votes on a request, consistently.
+    ///
+    /// # Errors
+    /// [`Error::Table`] or [`Error::DamagedRow`].
+    pub async fn votes(&self, id: &RequestId) -> Result<Vec<SealedVote>, Error> {
+        let key = vote_key(id);
+        let items = self.query(&key, "read the votes").await?;
+        items.iter().map(|item| document(item, &key)).collect()
+    }
+
+    /// Records the decision over `n_votes` votes. `false` if there are more votes by now, or a
+    /// decision: read again.
+    ///
+    /// # Errors
+    /// [`Error::Table`].
+    pub async fn record_decision(
+        &self,
+        id: &RequestId,
+        status: Status,
+        decision: &Decision,
+        window: Option<&Window>,
+        n_votes: u64,
+    ) -> Result<bool, Error> {
+        let mut expression = "SET #status = :status, decision = :decision".to_owned();
+        if window.is_some() {
+            expression.push_str(", #window = :window");
+        }
+        let mut update = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .key("pk", text(request_key(id)))
+            .key("sk", text("request"))
+            .update_expression(expression)
+            .condition_expression("#status = :pending AND n_votes = :n_votes")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":status", text(status.as_str()))
+            .expression_attribute_values(":decision", json(decision))
+            .expression_attribute_values(":pending", text(Status::Pending.as_str()))
+            .expression_attribute_values(":n_votes", number(n_votes));
+        if let Some(window) = window {
+            update = update
+                .expression_attribute_names("#window", "window")
+                .expression_attribute_values(":window", json(window));
+        }
+        updated(update.send().await, "record the decision")
+    }
+
+    /// Remembers the server and role that a request was checked against. The first pin stands.
+    ///
+    /// # Errors
+    /// [`Error::Table`].
+    pub async fn pin_server(&self, id: &RequestId, pin: &ServerPin) -> Result<(), Error> {
+        let answer = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .key("pk", text(request_key(id)))
+            .key("sk", text("request"))
+            .update_expression("SET #server = if_not_exists(#server, :pin)")
+            .condition_expression("attribute_exists(pk)")
+            .expression_attribute_names("#server", "server")
+            .expression_attribute_values(":pin", json(pin))
+            .send()
+            .await;
+        updated(answer, "pin the server").map(drop)
+    }
+
+    /// Records that a request cannot be opened, while it is pending or approved.
+    ///
+    /// # Errors
+    /// [`Error::Table`].
+    pub async fn record_refusal(&self, id: &RequestId, faults: &[Fault]) -> Result<(), Error> {
+        let answer = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .key("pk", text(request_key(id)))
+            .key("sk", text("request"))
+            .update_expression("SET #status = :refused, refusal = :faults")
+            .condition_expression("#status IN (:pending, :approved)")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":refused", text(Status::Refused.as_str()))
+            .expression_attribute_values(":pending", text(Status::Pending.as_str()))
+            .expression_attribute_values(":approved", text(Status::Approved.as_str()))
+            .expression_attribute_values(":faults", json(&faults))
+            .send()
+            .await;
+        updated(answer, "record the refusal").map(drop)
+    }
+
+    /// Arms a window: its row stands before the role is opened, and only for an approved request.
+    /// `false` if the request is not approved any more: read it again.
+    ///
+    /// # Errors
+    /// [`Error::Table`].
+    pub async fn arm(&self, request: &Request, window: Window) -> Result<bool, Error> {
+        let id = &request.request_id;
+        let row = WindowRow { request_id: id.clone(), window, ended_at: None };
+        let put = Put::builder()
+            .table_name(&self.name)
+            .item("pk", text(windows_key(&request.target, &request.role)))
+            .item("sk", text(id.as_str()))
+            .item("version", number(1))
+            .item("document", json(&row))
+            .condition_expression("attribute_not_exists(pk)");
+        let open = self
+            .update_request(id)
+            .update_expression("SET #status = :open")
+            .condition_expression("#status = :approved")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":open", text(Status::Open.as_str()))
+            .expression_attribute_values(":approved", text(Status::Approved.as_str()));
+        let items = vec![transact_put(put)?, transact_update(open)?];
+        self.transact(items, "arm the window").await
+    }
+
+    /// Ends a window early, once: the first end stands. Nothing happens if it is closed already.
+    ///
+    /// # Errors
+    /// [`Error::Table`] or [`Error::DamagedRow`].
+    pub async fn end_early(&self, request: &Request, now: DateTime<Utc>) -> Result<(), Error> {
+        let key = windows_key(&request.target, &request.role);
+        let id = request.request_id.as_str();
+        let Some(item) = self.get(&key, id, "read the window").await? else { return Ok(()) };
+        let mut row: WindowRow = document(&item, &key)?;
+        if row.ended_at.is_some() {
+            return Ok(());
+        }
+        row.ended_at = Some(now);
+        let answer = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .key("pk", text(&key))
+            .key("sk", text(id))
+            .update_expression("SET document = :row, ended_at = :now")
+            .condition_expression("attribute_exists(pk) AND attribute_not_exists(ended_at)")
+            .expression_attribute_values(":row", json(&row))
+            .expression_attribute_values(":now", text(now.to_rfc3339_opts(SecondsFormat::Millis, true)))
+            .send()
+            .await;
+        updated(answer, "end the window early").map(drop)
+    }
+
+    /// All windows of a role that are not closed yet, consistently.
+    ///
+    /// # Errors
+    /// [`Error::Table`] or [`Error::DamagedRow`].
+    pub async fn windows(&self, target: &TargetId, role: &RoleName) -> Result<Vec<WindowRow>, Error> {
+        let key = windows_key(target, role);
+        let items = self.query(&key, "read the windows").await?;
+        items.iter().map(|item| document(item, &key)).collect()
+    }
+
+    /// Takes a window off the list and records how it ended. `false` if that was done before.
+    ///
+    /// # Errors
+    /// [`Error::Table`].
+    pub async fn record_closing(
+        &self,
+        request: &Request,
+        from: Status,
+        to: Status,
+        closing: &Closing,
+    ) -> Result<bool, Error> {
+        let delete = Delete::builder()
+            .table_name(&self.name)
+            .key("pk", text(windows_key(&request.target, &request.role)))
+            .key("sk", text(request.request_id.as_str()))
+            .build()
+            .map_err(|error| damaged("window", error))?;
+        let close = self
+            .update_request(&request.request_id)
+            .update_expression("SET #status = :to, closing = :closing")
+            .condition_expression("#status = :from")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":to", text(to.as_str()))
+            .expression_attribute_values(":from", text(from.as_str()))
+            .expression_attribute_values(":closing", json(closing));
+        let items = vec![TransactWriteItem::builder().delete(delete).build(), transact_update(close)?];
+        self.transact(items, "record the closing").await
+    }
+
+    /// Whether this message went out before.
+    ///
+    /// # Errors
+    /// [`Error::Table`].
+    pub async fn was_sent(&self, id: &RequestId, event: &str, to: &PersonId) -> Result<bool, Error> {
+        let item = self.get(&request_key(id), &message_key(event, to), "read the sent messages").await?;
+        Ok(item.is_some())
+    }
+
+    /// Remembers that this message went out.
+    ///
+    /// # Errors
+    /// [`Error::Table`].
+    pub async fn record_sent(
+        &self,
+        id: &RequestId,
+        event: &str,
+        to: &PersonId,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        self.client
+            .put_item()
+            .table_name(&self.name)
+            .item("pk", text(request_key(id)))
+            .item("sk", text(message_key(event, to)))
+            .item("at", text(now.to_rfc3339_opts(SecondsFormat::Millis, true)))
+            .send()
+            .await
+            .map_err(|error| failed("remember the sent message", error))?;
+        Ok(())
+    }
+
+    async fn get(&self, pk: &str, sk: &str, doing: &'static str) -> Result<Option<Item>, Error> {
+        let output = self
+            .client
+            .get_item()
+            .table_name(&self.name)
+            .key("pk", text(pk))
+            .key("sk", text(sk))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| failed(doing, error))?;
+        Ok(output.item)
+    }
+
+    async fn query(&self, pk: &str, doing: &'static str) -> Result<Vec<Item>, Error> {
+        let mut pages = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", text(pk))
+            .consistent_read(true)
+            .into_paginator()
+            .send();
+        let mut items = Vec::new();
+        while let Some(page) = pages.next().await {
+            items.extend(page.map_err(|error| failed(doing, error))?.items.unwrap_or_default());
+        }
+        Ok(items)
+    }
+
+    fn update_request(&self, id: &RequestId) -> aws_sdk_dynamodb::types::builders::UpdateBuilder {
+        Update::builder()
+            .table_name(&self.name)
+            .key("pk", text(request_key(id)))
+            .key("sk", text("request"))
+    }
+
+    /// Writes all or nothing; `false` if a condition did not hold.
+    async fn transact(&self, items: Vec<TransactWriteItem>, doing: &'static str) -> Result<bool, Error> {
+        let answer = self.client.transact_write_items().set_transact_items(Some(items)).send().await;
+        match answer {
+            Ok(_) => Ok(true),
+            Err(SdkError::ServiceError(error)) if a_condition_failed(error.err()) => Ok(false),
+            Err(error) => Err(failed(doing, error)),
+        }
+    }
+}
+
+/// A conflict with another transaction is not a failed condition: the SDK's error says try again.
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html>
+fn a_condition_failed(error: &TransactWriteItemsError) -> bool {
+    let TransactWriteItemsError::TransactionCanceledException(canceled) = error else { return false };
+    canceled.cancellation_reasons().iter().any(|reason| reason.code() == Some("ConditionalCheckFailed"))
+}
+
+fn updated<T>(answer: Result<T, SdkError<UpdateItemError>>, doing: &'static str) -> Result<bool, Error> {
+    match answer {
+        Ok(_) => Ok(true),
+        Err(SdkError::ServiceError(error))
+            if matches!(error.err(), UpdateItemError::ConditionalCheckFailedException(_)) =>
+        {
+            Ok(false)
+        }
+        Err(error) => Err(failed(doing, error)),
+    }
+}
+
+fn read_request(id: &RequestId, item: &Item) -> Result<StoredRequest, Error> {
+    let key = request_key(id);
+    let stored = string(item, "document").ok_or_else(|| damaged(&key, "no document"))?;
+    let status = string(item, "status")
+        .and_then(Status::from_word)
+        .ok_or_else(|| damaged(&key, "no status"))?;
+    let n_votes = item
+        .get("n_votes")
+        .and_then(|value| value.as_n().ok())
+        .and_then(|number| number.parse().ok())
+        .ok_or_else(|| damaged(&key, "no number of votes"))?;
+    Ok(StoredRequest {
+        request: serde_json::from_str(stored).map_err(|error| damaged(&key, error))?,
+        digest: Digest::of(stored),
+        status,
+        n_votes,
+        decision: optional(item, "decision", &key)?,
+        window: optional(item, "window", &key)?,
+        server: optional(item, "server", &key)?,
+        refusal: optional(item, "refusal", &key)?.unwrap_or_default(),
+        closing: optional(item, "closing", &key)?,
+    })
+}
+
+fn document<T: serde::de::DeserializeOwned>(item: &Item, key: &str) -> Result<T, Error> {
+    optional(item, "document", key)?.ok_or_else(|| damaged(key, "no document"))
+}
+
+fn optional<T: serde::de::DeserializeOwned>(item: &Item, field: &str, key: &str) -> Result<Option<T>, Error> {
+    string(item, field)
+        .map(|text| serde_json::from_str(text).map_err(|error| damaged(key, error)))
+        .transpose()
+}
+
+fn string<'a>(item: &'a Item, field: &str) -> Option<&'a str> {
+    item.get(field).and_then(|value| value.as_s().ok()).map(String::as_str)
+}
+
+fn request_key(id: &RequestId) -> String {
+    format!("request#{id}")
+}
+
+fn vote_key(id: &RequestId) -> String {
+    format!("vote#{id}")
+}
+
+fn token_key(id: &RequestId) -> String {
+    format!("token#{id}")
+}
+
+fn windows_key(target: &TargetId, role: &RoleName) -> String {
+    // A target id has no "#", so the first one ends it whatever the role is called.
+    format!("windows#{target}#{role}")
+}
+
+fn message_key(event: &str, to: &PersonId) -> String {
+    format!("message#{event}#{to}")
+}
+
+fn text(value: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(value.into())
+}
+
+fn number(value: u64) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+fn json<T: Serialize + ?Sized>(value: &T) -> AttributeValue {
+    // Our own types have string keys only, which is all that this conversion can fail on.
+    AttributeValue::S(serde_json::to_string(value).unwrap_or_default())
+}
+
+fn transact_put(put: aws_sdk_dynamodb::types::builders::PutBuilder) -> Result<TransactWriteItem, Error> {
+    let put = put.build().map_err(|error| damaged("put", error))?;
+    Ok(TransactWriteItem::builder().put(put).build())
+}
+
+fn transact_update(
+    update: aws_sdk_dynamodb::types::builders::UpdateBuilder,
+) -> Result<TransactWriteItem, Error> {
+    let update = update.build().map_err(|error| damaged("update", error))?;
+    Ok(TransactWriteItem::builder().update(update).build())
+}
+
+fn failed(doing: &'static str, error: impl std::error::Error) -> Error {
+    Error::Table { doing, cause: chain(error) }
+}
+
+fn damaged(key: &str, cause: impl ToString) -> Error {
+    Error::DamagedRow { key: key.to_owned(), cause: cause.to_string() }
+}
