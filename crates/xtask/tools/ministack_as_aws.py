@@ -1,0 +1,135 @@
+#!/usr/bin/env python3
+"""Starts MiniStack with the few behaviours of AWS that Latchkey relies on and MiniStack 1.5.33 lacks.
+
+Run it instead of the program `ministack`, with the same environment. Each correction names its source at AWS.
+After an upgrade of MiniStack, try to delete corrections: the stack tests say which are still needed.
+"""
+
+import contextvars
+import json
+import re
+import threading
+
+from ministack import app
+from ministack.core import iam_actions, iam_evaluator
+from ministack.core.responses import new_uuid
+from ministack.services import stepfunctions
+
+# The partition key of Latchkey's table, whose values dynamodb:LeadingKeys lists.
+PARTITION_KEY = "pk"
+
+
+def correct_step_functions():
+    """Corrects tasks of the state machine."""
+    execute_task = stepfunctions._execute_task
+    apply_arguments = stepfunctions._apply_jsonata_arguments
+    invoke_with_callback = stepfunctions._invoke_with_callback
+    call_lambda = stepfunctions._call_lambda
+    waiting = threading.local()
+
+    # TimeoutSeconds may be a JSONata expression.
+    # https://docs.aws.amazon.com/step-functions/latest/dg/state-task.html
+    def execute_task_with_evaluated_timeout(state, state_input, execution, context):
+        if isinstance(state.get("TimeoutSeconds"), str):
+            seconds = stepfunctions._jsonata_state_field(state, "TimeoutSeconds", "number", state_input, context)
+            state = {**state, "TimeoutSeconds": seconds}
+        return execute_task(state, state_input, execution, context)
+
+    # Each attempt of a callback task has a token of its own.
+    # https://docs.aws.amazon.com/step-functions/latest/dg/connect-to-resource.html#connect-wait-token
+    def apply_arguments_with_new_token(state, state_input, context=None):
+        if ".waitForTaskToken" in state.get("Resource", ""):
+            context["Task"] = {"Token": new_uuid()}
+        return apply_arguments(state, state_input, context)
+
+    # A callback task whose function fails has failed; it does not wait for a callback any more.
+    def invoke_with_callback_of(resource, arguments, token, state):
+        waiting.token = token
+        try:
+            return invoke_with_callback(resource, arguments, token, state)
+        finally:
+            waiting.token = None
+
+    def call_lambda_and_report(function, event):
+        try:
+            return call_lambda(function, event)
+        except stepfunctions._ExecutionError as error:
+            task = stepfunctions._task_tokens.get(getattr(waiting, "token", None))
+            if task is not None:
+                task["error"] = {"Error": error.error, "Cause": error.cause}
+                task["event"].set()
+            raise
+
+    stepfunctions._execute_task = execute_task_with_evaluated_timeout
+    stepfunctions._apply_jsonata_arguments = apply_arguments_with_new_token
+    stepfunctions._invoke_with_callback = invoke_with_callback_of
+    stepfunctions._call_lambda = call_lambda_and_report
+
+
+def correct_iam():
+    """Corrects what IAM knows about a request."""
+    resolve_condition_key = iam_evaluator._resolve_condition_key
+    enforce = iam_evaluator.enforce
+    service_context = iam_actions.dynamodb_service_context
+    transaction_checks = iam_actions.dynamodb_transaction_checks
+    keys_of_transaction = contextvars.ContextVar("keys_of_transaction")
+
+    # aws:PrincipalArn of a role session is the ARN of the role.
+    # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html#condition-keys-principalarn
+    def resolve_principal_arn_to_the_role(key, context):
+        value = resolve_condition_key(key, context)
+        if key.lower() == "aws:principalarn" and isinstance(value, str):
+            session = re.fullmatch(r"arn:(\S+?):sts::(\d+):assumed-role/([^/]+)/.+", value)
+            if session:
+                partition, account, role = session.groups()
+                return f"arn:{partition}:iam::{account}:role/{role}"
+        return value
+
+    # dynamodb:LeadingKeys lists the partition keys that a request names; in a transaction, of each item.
+    # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/specifying-conditions.html
+    def service_context_with_leading_keys(body):
+        context = service_context(body)
+        keys = leading_keys(json.loads(body or b"{}"))
+        return {**context, "dynamodb:LeadingKeys": keys} if keys else context
+
+    def transaction_checks_with_keys(iam_action, body, region, account_id):
+        checks = transaction_checks(iam_action, body, region, account_id)
+        if checks:
+            items = json.loads(body)["TransactItems"]
+            keys_of_transaction.set([leading_keys(member) for item in items for member in item.values()])
+        return checks
+
+    def enforce_each_item(access_key_id, iam_action, service, region, resource_arn="*", service_context=None):
+        if service == "dynamodb" and "dynamodb:EnclosingOperation" in (service_context or {}):
+            service_context = {**service_context, "dynamodb:LeadingKeys": keys_of_transaction.get().pop(0)}
+        return enforce(access_key_id, iam_action, service, region, resource_arn, service_context)
+
+    iam_evaluator._resolve_condition_key = resolve_principal_arn_to_the_role
+    iam_evaluator.enforce = enforce_each_item
+    iam_actions.dynamodb_service_context = service_context_with_leading_keys
+    iam_actions.dynamodb_transaction_checks = transaction_checks_with_keys
+
+
+def leading_keys(request):
+    """The values of the partition key that a DynamoDB request names."""
+    keys = []
+    for item in (request.get("Key"), request.get("Item")):
+        if item and PARTITION_KEY in item:
+            keys.append(item[PARTITION_KEY]["S"])
+    for table in (request.get("RequestItems") or {}).values():
+        writes = [next(iter(write.values())) for write in table] if isinstance(table, list) else []
+        reads = [{"Key": key} for key in table.get("Keys", [])] if isinstance(table, dict) else []
+        for part in writes + reads:
+            keys += leading_keys(part)
+    names = request.get("ExpressionAttributeNames") or {}
+    values = request.get("ExpressionAttributeValues") or {}
+    for name, value in re.findall(r"([#\w]+)\s*=\s*(:\w+)", request.get("KeyConditionExpression") or ""):
+        if names.get(name, name) == PARTITION_KEY:
+            keys.append(values[value]["S"])
+    return keys
+
+
+if __name__ == "__main__":
+    correct_step_functions()
+    correct_iam()
+    app.main()
