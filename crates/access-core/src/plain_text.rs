@@ -336,7 +336,9 @@ fn joins_host_labels(dot: char, before: Option<char>, after: &[char]) -> bool {
     let Some(before) = before else { return false };
     // An ideographic full stop ends a sentence, unless it stands between Latin letters.
     let label_character = |character: char| match dot {
-        '.' => !character.is_whitespace() && (!character.is_ascii_punctuation() || character == '-'),
+        '.' => {
+            !character.is_whitespace() && (!character.is_ascii_punctuation() || character == '-')
+        }
         _ => character.is_ascii_alphanumeric(),
     };
     let starts_with_letter = after
@@ -350,7 +352,10 @@ fn joins_host_labels(dot: char, before: Option<char>, after: &[char]) -> bool {
 
 /// Whether these characters end with `www`: then programs make a link of whatever follows the dot.
 fn after_www(before: &[char]) -> bool {
-    before.len() >= 3 && before[before.len() - 3..].iter().all(|it| it.eq_ignore_ascii_case(&'w'))
+    before.len() >= 3
+        && before[before.len() - 3..]
+            .iter()
+            .all(|it| it.eq_ignore_ascii_case(&'w'))
 }
 
 /// Whether a word holds an IPv4 address, with or without port or path.
@@ -415,12 +420,18 @@ mod tests {
         check("10.0.0.1/approve", "10[.]0[.]0[.]1/approve");
         check("xn--80ak6aa92e.com", "xn--80ak6aa92e[.]com");
         check("пример.рф", "пример[.]рф");
-        check("evil。com evil．com evil｡com", "evil[。]com evil[．]com evil[｡]com");
+        check(
+            "evil。com evil．com evil｡com",
+            "evil[。]com evil[．]com evil[｡]com",
+        );
     }
 
     #[test]
     fn hidden_characters_do_not_hide_a_link() {
-        check("ht\u{200B}tp://e\u{AD}vil.example", "hxxp[:]//evil[.]example");
+        check(
+            "ht\u{200B}tp://e\u{AD}vil.example",
+            "hxxp[:]//evil[.]example",
+        );
         check("evil.\u{2060}example", "evil[.]example");
     }
 
@@ -440,7 +451,10 @@ mod tests {
     #[test]
     fn controls_and_direction_marks_are_replaced_visibly() {
         check("a\0b\u{7}c\u{9B}31m", "a\u{FFFD}b\u{FFFD}c\u{FFFD}31m");
-        check("\u{202E}txet\u{202C} \u{2066}x\u{2069}", "\u{FFFD}txet\u{FFFD} \u{FFFD}x\u{FFFD}");
+        check(
+            "\u{202E}txet\u{202C} \u{2066}x\u{2069}",
+            "\u{FFFD}txet\u{FFFD} \u{FFFD}x\u{FFFD}",
+        );
         check(&"\0".repeat(1000), "\u{FFFD}");
         assert!(is_neutralised("a\u{202E}b"));
     }
@@ -453,7 +467,10 @@ mod tests {
             neutralise(text, Layout::Lines),
             "one\n\ntwo words\nthree\nfour"
         );
-        check("reason\r\nBcc: all@corp.example", "reason Bcc: all[at]corp[.]example");
+        check(
+            "reason\r\nBcc: all@corp.example",
+            "reason Bcc: all[at]corp[.]example",
+        );
     }
 
     #[test]
@@ -464,11 +481,23 @@ mod tests {
 
     #[test]
     fn a_hundred_kilobytes_are_no_matter() {
-        for seed in ["a.b", "http://", "<!x> ", "\u{202E}a", "1.", "@a", "e\u{301}", ":"] {
+        for seed in [
+            "a.b",
+            "http://",
+            "<!x> ",
+            "\u{202E}a",
+            "1.",
+            "@a",
+            "e\u{301}",
+            ":",
+        ] {
             let long = seed.repeat(100_000 / seed.len());
             let shown = neutralise(&long, Layout::Lines);
             assert!(shown.len() <= long.len() * 3);
-            assert_eq!(shorten(&shown, 500).chars().count().min(501), shorten(&shown, 500).chars().count());
+            assert_eq!(
+                shorten(&shown, 500).chars().count().min(501),
+                shorten(&shown, 500).chars().count()
+            );
         }
     }
 
@@ -511,10 +540,22 @@ mod tests {
             ('\u{378}', Refused::Unassigned),
             ('\u{FFFF}', Refused::Unassigned),
         ] {
-            assert_eq!(refused_in_names(character), Some(why), "{}", code_point(character));
+            assert_eq!(
+                refused_in_names(character),
+                Some(why),
+                "{}",
+                code_point(character)
+            );
         }
-        for character in ['a', 'Z', '_', '-', '"', '\'', ' ', '\\', 'é', 'о', '役', '😀'] {
-            assert_eq!(refused_in_names(character), None, "{}", code_point(character));
+        for character in [
+            'a', 'Z', '_', '-', '"', '\'', ' ', '\\', 'é', 'о', '役', '😀',
+        ] {
+            assert_eq!(
+                refused_in_names(character),
+                None,
+                "{}",
+                code_point(character)
+            );
         }
     }
 
@@ -540,9 +581,44 @@ mod tests {
         let piece = prop_oneof![
             any::<char>().prop_map(String::from),
             prop::sample::select(vec![
-                "http", "https", ":", "//", "/", "www", ".", "com", "a", "1", "127", "@", "<", ">", "!", "mailto",
-                "tel", "javascript", "\u{200B}", "\u{202E}", "\r\n", "\n", " ", "\0", "\u{301}", "[", "]", "。", "．",
-                "xn--", "|", "-", "_", "é", "\u{212A}", "\u{37E}", "\u{E0041}", "рф",
+                "http",
+                "https",
+                ":",
+                "//",
+                "/",
+                "www",
+                ".",
+                "com",
+                "a",
+                "1",
+                "127",
+                "@",
+                "<",
+                ">",
+                "!",
+                "mailto",
+                "tel",
+                "javascript",
+                "\u{200B}",
+                "\u{202E}",
+                "\r\n",
+                "\n",
+                " ",
+                "\0",
+                "\u{301}",
+                "[",
+                "]",
+                "。",
+                "．",
+                "xn--",
+                "|",
+                "-",
+                "_",
+                "é",
+                "\u{212A}",
+                "\u{37E}",
+                "\u{E0041}",
+                "рф",
             ])
             .prop_map(str::to_owned),
         ];

@@ -1,0 +1,262 @@
+//! The English catalogue. Short words, whole sentences, and always what happens next.
+
+use chrono::TimeDelta;
+
+use crate::texts::{FormTexts, MessageTexts, OutcomeTexts, RequestTexts, Texts, Words};
+
+/// English.
+pub static ENGLISH: Texts = Texts {
+    language: "en",
+    words: Words {
+        date: |date| date.format("%a %-d %b %Y").to_string(),
+        duration: english_duration,
+        in_zone: |time, zone, offset| format!("{time} in {zone} ({offset})"),
+        person: |name, id| {
+            if name == id {
+                id.to_owned()
+            } else {
+                format!("{name} ({id})")
+            }
+        },
+        labelled: |label, value| format!("{label}: {value}"),
+    },
+    request: RequestTexts {
+        asked: "The request",
+        who: "Who",
+        claimed: "claimed, not verified",
+        claimed_hint: "Whoever files a request can write any name here. If in doubt, ask the person directly.",
+        what: "What",
+        role_on_target: |role, target| format!("role {role} on {target}"),
+        kind: "log in as a privileged PostgreSQL user",
+        foreign_characters: |code_points| format!("contains {code_points}"),
+        why: "Why",
+        requester_says: "The requester says:",
+        made_harmless: "Links, mentions and hidden characters in this text were made harmless.",
+        when: "When",
+        opens: "Opens",
+        closes: "Closes",
+        how_long: "How long",
+        as_soon_as_approved: "as soon as it is approved",
+        planned_start_passed: |start| format!("planned start {start} has passed"),
+        after_approval: |duration| format!("{duration} after the approval"),
+        latest_end: |end| format!("at the latest {end}"),
+        starts_in: |time_left| format!("in {time_left}"),
+        would_remain: |left, asked| format!("{left} would remain of the {asked} asked for"),
+        if_approved_now: |duration| format!("{duration} if it is approved now"),
+        who_decides: "Who decides",
+        rule: "Rule",
+        approvals_needed: |n_required, approvers| {
+            let people = match approvers.len() {
+                1 => "1 person".to_owned(),
+                n_people => format!("{n_people} people"),
+            };
+            format!(
+                "{n_required} of {people} must approve ({}); one rejection ends it",
+                english_list(approvers)
+            )
+        },
+        decide_by: "Decide by",
+        time_left: |time_left| format!("{time_left} left"),
+        deadline_passed: "has passed",
+        decisions: "Decisions so far",
+        no_decisions: "Nobody has decided yet.",
+        approved_by: |name| format!("{name} approved"),
+        rejected_by: |name| format!("{name} rejected"),
+        request_id: "Request",
+        next: "What happens next",
+        next_opens_when_approved: |n_missing| {
+            format!(
+                "With {} the login opens at once.",
+                more_approvals(n_missing)
+            )
+        },
+        next_opens_at_when_approved: |n_missing, start| {
+            format!(
+                "With {} the login opens at {start}.",
+                more_approvals(n_missing)
+            )
+        },
+        next_opens_now: "The login opens now.",
+        next_opens_at: |start| format!("The login opens at {start}."),
+        next_is_open: |role| {
+            format!("While it is open, everyone who holds the credentials of {role} can log in.")
+        },
+        next_closes_at: |end| {
+            format!(
+                "At {end} it is closed: nobody can log in any more, and sessions still open are ended."
+            )
+        },
+        next_closes_after: |duration| {
+            format!(
+                "After {duration} it is closed: nobody can log in any more, and sessions still open are ended."
+            )
+        },
+        next_expires: |decide_by| {
+            format!(
+                "Without enough approvals by {decide_by} the request expires and nothing opens."
+            )
+        },
+    },
+    form: FormTexts {
+        heading: |role, target| format!("Open {role} on {target}?"),
+        lead: |requester| format!("{requester} asks for a privileged database login."),
+        your_decision: "Your decision",
+        deciding_as: |name| {
+            format!("You decide as {name}. This link is yours alone: do not pass it on.")
+        },
+        comment: "Comment",
+        comment_hint: |max_chars| {
+            format!("Needed to reject: the requester reads why. At most {max_chars} characters.")
+        },
+        type_role: "To approve, type the name of the role:",
+        type_role_hint: "This tells a person from a mail scanner. Not needed to reject.",
+        approve: "Approve",
+        reject: "Reject",
+        not_recorded: "Nothing is recorded yet",
+        no_decision: "Press Approve or Reject.",
+        role_does_not_match: |role| {
+            format!("To approve, type the name of the role exactly: {role}")
+        },
+        comment_too_long: |max_chars, n_chars| {
+            format!("Shorten the comment to {max_chars} characters; it has {n_chars}.")
+        },
+        comment_missing: "To reject, write in the comment why; the requester reads it.",
+        as_of: |time| {
+            format!(
+                "Times left are as of {time}, when this page was made. Load it again to see the latest."
+            )
+        },
+        never_asks: "Latchkey never asks for a password.",
+    },
+    outcome: OutcomeTexts {
+        approved_waits: "Your approval is recorded",
+        approved_waits_for: |n_missing| {
+            format!(
+                "It waits for {}. Until then nothing opens.",
+                more_approvals(n_missing)
+            )
+        },
+        approved: "Approved",
+        approved_done: "Your approval is recorded, and it was the last one needed.",
+        rejected: "Rejected",
+        rejected_done: "Your rejection is recorded. The request is over, nothing opens, and the requester is told why.",
+        already_decided: "Already decided",
+        already_by_you: "You have decided on this request. A decision cannot be changed here.",
+        already_approved: "This request is approved. There is nothing left to decide.",
+        already_rejected: "This request was rejected and is over. Nothing opens.",
+        expired: "Too late: this request has expired",
+        expired_at: |decide_by| format!("It could be decided until {decide_by}."),
+        window_passed: |end| format!("The time asked for ended at {end}."),
+        nothing_opened: "Nothing was opened. If the access is still needed, the requester can file a new request.",
+        cannot_decide: "You cannot decide on this request",
+        you_are_the_requester: "You asked for it yourself, and nobody approves their own request. The other approvers have been asked.",
+        not_an_approver: "You are not among the approvers of this role. The platform team keeps the list.",
+        invalid_link: "This link is not valid",
+        invalid_link_help: "Open it again from the message, whole and unchanged.",
+        bad_form: "This could not be read",
+        bad_form_help: "Nothing was recorded. Open the link from the message again and use the buttons on the page.",
+        too_many: "Too many requests",
+        too_many_help: "Wait a minute, then open the link from the message again.",
+        temporary: "This did not work just now",
+        temporary_help: "Open the link from the message again in a minute: the page shows whether a decision of yours is recorded.",
+        reference: "If it goes on, give the platform team this number:",
+        may_close: "You can close this page.",
+    },
+    message: MessageTexts {
+        ask_subject: |target| format!("Latchkey: please decide on access to {target}"),
+        ask: |approver, requester| {
+            format!(
+                "{approver}, please decide: {requester} asks to log in as a privileged PostgreSQL user."
+            )
+        },
+        decide_here: "Look at it and decide here:",
+        link_is_personal: "This link is yours alone. Whoever holds it can decide in your name, so do not forward this message. Opening the link decides nothing.",
+        opened_subject: |target| format!("Latchkey: login open on {target}"),
+        opened: |role, target| format!("The login of role {role} on {target} is open."),
+        closed_subject: |target| format!("Latchkey: login closed on {target}"),
+        closed: |role, target, at| {
+            format!(
+                "The login of role {role} on {target} is closed. Checked on the database at {at}."
+            )
+        },
+        closed_next: "Nobody can log in with this role, and no session of it is left. There is nothing to do.",
+        still_open_subject: |target| format!("Latchkey: window over, role still open on {target}"),
+        still_open: |role, target, open_until| {
+            format!(
+                "This window is over, but role {role} on {target} stays open until {open_until} for another approved window."
+            )
+        },
+        still_open_next: |open_until| {
+            format!("It is closed at {open_until}; the message of that window will say so.")
+        },
+        rejected_subject: |target| format!("Latchkey: request rejected for {target}"),
+        rejected: |role, target| {
+            format!("The request for role {role} on {target} was rejected. Nothing was opened.")
+        },
+        expired_subject: |target| format!("Latchkey: request expired for {target}"),
+        expired: |role, target| {
+            format!(
+                "The request for role {role} on {target} expired: not enough people approved in time. Nothing was opened."
+            )
+        },
+        refused_subject: |target| format!("Latchkey: request refused for {target}"),
+        refused: |role, target| {
+            format!(
+                "The request for role {role} on {target} was refused. Nothing is open because of it."
+            )
+        },
+        refused_because: "Because",
+        failed_subject: |target| format!("Latchkey: request failed for {target}"),
+        failed: |role, target| {
+            format!(
+                "The request for role {role} on {target} failed: something in Latchkey broke. Nothing is open because of it."
+            )
+        },
+        failed_next: "The platform team must look at the execution of this request. If the access is still needed, file a new request.",
+        close_failing_subject: |target| format!("Latchkey ALARM: login NOT closed on {target}"),
+        close_failing: |role, target| {
+            format!(
+                "ALARM: the window is over, but the login of role {role} on {target} could not be proved closed. Take it as still open."
+            )
+        },
+        close_failing_goes_on: "Latchkey keeps trying, and says so when it is closed. Do not wait for it: a person must look now.",
+        close_by_hand: "To close it by hand, as the database's administrator:",
+        ask_again: "If the access is still needed, the requester can file a new request.",
+    },
+};
+
+/// `1 h 30 min`.
+fn english_duration(length: TimeDelta) -> String {
+    let seconds = length.num_seconds();
+    let parts: Vec<String> = [
+        (seconds / 86_400, "d"),
+        (seconds / 3_600 % 24, "h"),
+        (seconds / 60 % 60, "min"),
+        (seconds % 60, "s"),
+    ]
+    .into_iter()
+    .filter(|(count, _)| *count != 0)
+    .map(|(count, unit)| format!("{count} {unit}"))
+    .collect();
+    if parts.is_empty() {
+        "0 s".to_owned()
+    } else {
+        parts.join(" ")
+    }
+}
+
+/// `Alice, Bob and Carol`.
+fn english_list(items: &[String]) -> String {
+    match items {
+        [] => "nobody".to_owned(),
+        [only] => only.clone(),
+        [most @ .., last] => format!("{} and {last}", most.join(", ")),
+    }
+}
+
+fn more_approvals(n_missing: usize) -> String {
+    match n_missing {
+        1 => "1 more approval".to_owned(),
+        _ => format!("{n_missing} more approvals"),
+    }
+}

@@ -1,0 +1,32 @@
+//! Everything that Latchkey says to a person: the approval page and the messages.
+//!
+//! Every sentence is in one catalogue per language ([`Texts`]); the views ([`RequestView`] and its parts) are plain data;
+//! each function takes the catalogue, the data and the time, and gives back finished HTML or plain text.
+//!
+//! What people wrote (reasons, comments, names) is handed over as it was written, and made harmless here, at the moment
+//! of showing ([`access_core::plain_text`]). A page never holds a link or a task token; a message holds at most the one
+//! personal link it was given.
+
+mod english;
+mod form;
+mod headers;
+mod message;
+mod moment;
+mod page;
+mod request_text;
+mod texts;
+mod view;
+
+pub use english::ENGLISH;
+pub use form::{
+    Answer, COMMENT_MAX_CHARS, DECISION_APPROVE, DECISION_REJECT, Draft, FIELD_COMMENT,
+    FIELD_DECISION, FIELD_ROLE, FormProblem, read_form,
+};
+pub use headers::security_headers;
+pub use message::{Announcement, Message, announce, ask};
+pub use page::{
+    CannotDecide, Page, Trouble, already_decided_page, cannot_decide_page, decided_page,
+    decision_page, expired_page, invalid_link_page, trouble_page,
+};
+pub use texts::Texts;
+pub use view::{DecisionView, PersonView, RequestView, WindowView};

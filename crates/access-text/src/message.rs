@@ -1,0 +1,359 @@
+//! The messages: plain text for e-mail, one per event and person.
+
+use chrono::{DateTime, Utc};
+
+use crate::moment::Moment;
+use crate::request_text::{DecisionText, RequestText, When, line};
+use crate::texts::Texts;
+use crate::view::{PersonView, RequestView};
+
+/// SNS refuses a subject of 100 characters or more, one that is not ASCII, and one with control characters
+/// (<https://docs.aws.amazon.com/sns/latest/api/API_Publish.html>).
+const MAX_SUBJECT_CHARS: usize = 99;
+
+/// Quoted text is broken here, so that every line of it that a mail program shows begins with the quotation mark.
+const QUOTE_COLUMNS: usize = 68;
+
+/// A finished message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// ASCII, begins with a letter, fewer than 100 characters, the same for the same request and event.
+    pub subject: String,
+    /// Plain text with `\n` line ends.
+    pub body: String,
+}
+
+/// What has happened to a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Announcement {
+    /// The login was opened. The view's window is what was settled.
+    Opened,
+    /// The login was closed, and proved closed at this moment.
+    Closed {
+        /// When it was observed.
+        at: DateTime<Utc>,
+    },
+    /// The window is over, but another one keeps the role open.
+    EndedRoleStillOpen {
+        /// When the last window that is known ends.
+        open_until: DateTime<Utc>,
+    },
+    /// Somebody rejected; the view's decisions say who.
+    Rejected,
+    /// Too few people approved in time.
+    Expired,
+    /// The request could not be granted: a rule or the database said no. Nothing is open because of it.
+    Refused {
+        /// The faults, one sentence each.
+        reasons: Vec<String>,
+    },
+    /// Something of ours broke. Only when the login was never opened, or was proved closed.
+    Failed,
+    /// The window is over and the login could not be proved closed.
+    CloseFailing,
+}
+
+/// Asks one approver to decide. `link` is theirs alone.
+#[must_use]
+pub fn ask(
+    texts: &Texts,
+    request: &RequestView,
+    approver: &PersonView,
+    link: &str,
+    now: DateTime<Utc>,
+) -> Message {
+    let text = RequestText::new(texts, request, now);
+    let says = &texts.message;
+    let body = [
+        (says.ask)(&line(&approver.name), &text.requester_name),
+        facts(texts, &text, Facts::ToDecide),
+        reason(texts, &text),
+        decisions(texts, &text.decisions),
+        next(texts, &text.next),
+        format!("{}\n{link}", says.decide_here),
+        says.link_is_personal.to_owned(),
+        footer(texts, &text),
+    ];
+    Message {
+        subject: subject(&(says.ask_subject)(&text.target), &text),
+        body: paragraphs(&body),
+    }
+}
+
+/// Says what has happened to a request. The same text for everyone; it holds no link.
+#[must_use]
+pub fn announce(
+    texts: &Texts,
+    request: &RequestView,
+    event: &Announcement,
+    now: DateTime<Utc>,
+) -> Message {
+    let text = RequestText::new(texts, request, now);
+    let says = &texts.message;
+    let role = text.role_spelt_out();
+    let target = text.target.as_str();
+    let moment = |at: DateTime<Utc>| Moment::new(texts, at, request.zone);
+    let (about, headline, next_steps) = match event {
+        Announcement::Opened => (
+            (says.opened_subject)(target),
+            (says.opened)(&role, target),
+            next(texts, text.next.get(1..).unwrap_or(&[])),
+        ),
+        Announcement::Closed { at } => (
+            (says.closed_subject)(target),
+            (says.closed)(&role, target, &moment(*at).line()),
+            says.closed_next.to_owned(),
+        ),
+        Announcement::EndedRoleStillOpen { open_until } => (
+            (says.still_open_subject)(target),
+            (says.still_open)(&role, target, &moment(*open_until).line()),
+            (says.still_open_next)(&moment(*open_until).utc),
+        ),
+        Announcement::Rejected => (
+            (says.rejected_subject)(target),
+            (says.rejected)(&role, target),
+            says.ask_again.to_owned(),
+        ),
+        Announcement::Expired => (
+            (says.expired_subject)(target),
+            (says.expired)(&role, target),
+            says.ask_again.to_owned(),
+        ),
+        Announcement::Refused { reasons } => (
+            (says.refused_subject)(target),
+            (says.refused)(&role, target),
+            paragraphs(&[
+                bullets(says.refused_because, reasons.iter().map(|it| line(it))),
+                says.ask_again.to_owned(),
+            ]),
+        ),
+        Announcement::Failed => (
+            (says.failed_subject)(target),
+            (says.failed)(&role, target),
+            says.failed_next.to_owned(),
+        ),
+        Announcement::CloseFailing => (
+            (says.close_failing_subject)(target),
+            (says.close_failing)(&role, target),
+            format!(
+                "{}\n\n{}\n{}",
+                says.close_failing_goes_on,
+                says.close_by_hand,
+                close_by_hand(&text.role)
+            ),
+        ),
+    };
+    let body = [
+        headline,
+        next_steps,
+        facts(texts, &text, Facts::ToRemember),
+        reason(texts, &text),
+        decisions(texts, &text.decisions),
+        footer(texts, &text),
+    ];
+    Message {
+        subject: subject(&about, &text),
+        body: paragraphs(&body),
+    }
+}
+
+/// Whether the deadline and the rule still matter.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Facts {
+    ToDecide,
+    ToRemember,
+}
+
+fn facts(texts: &Texts, text: &RequestText, which: Facts) -> String {
+    let says = &texts.request;
+    let labelled = texts.words.labelled;
+    let opens = match which {
+        Facts::ToDecide => when(&text.opens),
+        Facts::ToRemember => text
+            .opens
+            .moment
+            .as_ref()
+            .map_or_else(|| text.opens.said.clone(), Moment::line),
+    };
+    let mut facts = vec![
+        format!("{}:", says.asked),
+        labelled(says.who, &format!("{}, {}", text.requester, says.claimed)),
+        labelled(
+            says.what,
+            &(says.role_on_target)(&text.role_spelt_out(), &text.target),
+        ),
+        labelled(says.opens, &opens),
+        labelled(says.closes, &when(&text.closes)),
+        labelled(says.how_long, &text.how_long),
+    ];
+    if which == Facts::ToDecide {
+        facts.push(labelled(says.rule, &text.rule));
+        facts.push(labelled(
+            says.decide_by,
+            &format!("{} ({})", text.decide_by.line(), text.decide_note),
+        ));
+    }
+    facts.join("\n")
+}
+
+/// `as soon as it is approved (planned start … has passed)`, or a moment.
+fn when(when: &When) -> String {
+    let moment = when.moment.as_ref().map(Moment::line);
+    let said = match &moment {
+        Some(moment) => moment,
+        None => &when.said,
+    };
+    if when.note.is_empty() {
+        said.clone()
+    } else {
+        format!("{said} ({})", when.note)
+    }
+}
+
+fn reason(texts: &Texts, text: &RequestText) -> String {
+    format!("{}\n{}", texts.request.requester_says, quote(&text.reason))
+}
+
+fn decisions(texts: &Texts, decisions: &[DecisionText]) -> String {
+    if decisions.is_empty() {
+        return String::new();
+    }
+    let mut said = format!("{}:", texts.request.decisions);
+    for decision in decisions {
+        said.push_str(&format!("\n- {}, {}", decision.said, decision.at.line()));
+        if !decision.comment.is_empty() {
+            said.push('\n');
+            said.push_str(&quote(&decision.comment));
+        }
+    }
+    said
+}
+
+fn next(texts: &Texts, steps: &[String]) -> String {
+    if steps.is_empty() {
+        return String::new();
+    }
+    bullets(texts.request.next, steps.iter().cloned())
+}
+
+fn bullets(heading: &str, items: impl Iterator<Item = String>) -> String {
+    let items: Vec<String> = items.map(|item| format!("- {item}")).collect();
+    format!("{heading}:\n{}", items.join("\n"))
+}
+
+fn footer(texts: &Texts, text: &RequestText) -> String {
+    let request_id = (texts.words.labelled)(texts.request.request_id, &text.request_id);
+    format!("{request_id}\n{}", texts.form.never_asks)
+}
+
+fn paragraphs(paragraphs: &[String]) -> String {
+    let said: Vec<&str> = paragraphs
+        .iter()
+        .map(String::as_str)
+        .filter(|it| !it.is_empty())
+        .collect();
+    said.join("\n\n")
+}
+
+/// Marks every line as somebody else's words, and breaks long ones.
+fn quote(text: &str) -> String {
+    let mut quoted: Vec<String> = Vec::new();
+    for line in text.lines() {
+        let mut row = String::new();
+        let mut columns = 0;
+        for word in line.split(' ') {
+            let word_columns: usize = word.chars().map(columns_of).sum();
+            if columns > 0 && columns + 1 + word_columns > QUOTE_COLUMNS {
+                quoted.push(std::mem::take(&mut row));
+                columns = 0;
+            }
+            if columns > 0 {
+                row.push(' ');
+                columns += 1;
+            }
+            for character in word.chars() {
+                if columns + columns_of(character) > QUOTE_COLUMNS {
+                    quoted.push(std::mem::take(&mut row));
+                    columns = 0;
+                }
+                row.push(character);
+                columns += columns_of(character);
+            }
+        }
+        quoted.push(row);
+    }
+    let quoted: Vec<String> = quoted
+        .iter()
+        .map(|row| format!("> {row}").trim_end().to_owned())
+        .collect();
+    quoted.join("\n")
+}
+
+/// Characters from Hangul Jamo on are mostly two columns wide; a guess is enough to break lines.
+fn columns_of(character: char) -> usize {
+    if character < '\u{1100}' { 1 } else { 2 }
+}
+
+/// What an administrator can paste. Identifier and literal are quoted as
+/// <https://www.postgresql.org/docs/current/sql-syntax-lexical.html> says.
+fn close_by_hand(role: &str) -> String {
+    let identifier = role.replace('"', "\"\"");
+    let literal = role.replace('\'', "''");
+    format!(
+        "    ALTER ROLE \"{identifier}\" NOLOGIN;\n    \
+         SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{literal}';"
+    )
+}
+
+/// What it is about and which request, within the rules of SNS.
+fn subject(about: &str, text: &RequestText) -> String {
+    let ascii = |part: &str| -> String {
+        part.chars()
+            .map(|character| {
+                if matches!(character, ' '..='~') {
+                    character
+                } else {
+                    '?'
+                }
+            })
+            .collect()
+    };
+    let id = ascii(&text.request_id);
+    let n_left = MAX_SUBJECT_CHARS.saturating_sub(id.len() + " ()".len());
+    let about: String = ascii(about).chars().take(n_left).collect();
+    format!("{about} ({id})")
+        .chars()
+        .take(MAX_SUBJECT_CHARS)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_quoted_line_is_marked_and_short() {
+        let long = format!("one two\n\n{} {}", "x".repeat(200), "本番".repeat(60));
+        for row in quote(&long).lines() {
+            assert!(row.starts_with('>'), "{row}");
+            assert!(
+                row.chars().map(columns_of).sum::<usize>() <= QUOTE_COLUMNS + 2,
+                "{row}"
+            );
+        }
+        assert_eq!(quote("a b"), "> a b");
+    }
+
+    #[test]
+    fn the_role_is_quoted_in_the_commands() {
+        let commands = close_by_hand("o'dd \"role\"");
+        assert!(
+            commands.contains(r#"ALTER ROLE "o'dd ""role""" NOLOGIN;"#),
+            "{commands}"
+        );
+        assert!(
+            commands.contains(r#"usename = 'o''dd "role"'"#),
+            "{commands}"
+        );
+    }
+}

@@ -1,0 +1,374 @@
+//! The pages: plain HTML that needs no script, no image and no second request.
+
+use askama::Template;
+use chrono::{DateTime, Utc};
+
+use crate::form::{
+    COMMENT_MAX_CHARS, DECISION_APPROVE, DECISION_REJECT, Draft, FIELD_COMMENT, FIELD_DECISION,
+    FIELD_ROLE, FormProblem,
+};
+use crate::moment::Moment;
+use crate::request_text::{RequestText, line};
+use crate::texts::Texts;
+use crate::view::{PersonView, RequestView, Standing, WindowView};
+
+/// The style sheet of every page, inlined; [`crate::security_headers`] names its hash.
+pub(crate) const STYLE: &str = include_str!("../templates/style.css");
+
+/// A finished page; send it with [`crate::security_headers`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// The HTTP status.
+    pub status: u16,
+    /// The document, UTF-8.
+    pub html: String,
+}
+
+/// Why a person may not decide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CannotDecide {
+    /// Nobody approves their own request.
+    YouAreTheRequester,
+    /// Not, or no longer, on the role's list.
+    NotAnApprover,
+}
+
+/// Why there is no page about a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// The body is not a form we know.
+    BadForm,
+    /// Throttled.
+    TooManyRequests,
+    /// A part did not answer; trying again may help.
+    Temporary,
+}
+
+/// What a `GET` of a good link shows; with a draft, what a `POST` that is not an answer shows.
+#[must_use]
+pub fn decision_page(
+    texts: &Texts,
+    request: &RequestView,
+    approver: &PersonView,
+    draft: Option<&Draft>,
+    now: DateTime<Utc>,
+) -> Page {
+    let text = RequestText::new(texts, request, now);
+    let problem = draft.map(|draft| problem(texts, draft, &text));
+    let page = DecisionPage {
+        frame: Frame::new(
+            texts,
+            (texts.form.heading)(&text.role, &text.target),
+            &text.request_id,
+        ),
+        texts,
+        lead: (texts.form.lead)(&text.requester_name),
+        deciding_as: (texts.form.deciding_as)(&line(&approver.name)),
+        comment_hint: (texts.form.comment_hint)(COMMENT_MAX_CHARS),
+        as_of: (texts.form.as_of)(&Moment::new(texts, now, chrono_tz::UTC).utc),
+        comment: draft
+            .map(|draft| draft.comment.as_str())
+            .unwrap_or_default(),
+        typed_role: draft.map(|draft| draft.role.as_str()).unwrap_or_default(),
+        problem,
+        request: &text,
+    };
+    page.render_with(if draft.is_some() { 422 } else { 200 })
+}
+
+/// The answer to a `POST` that was recorded: waits for others, opens, or is rejected, by the view's decisions.
+#[must_use]
+pub fn decided_page(
+    texts: &Texts,
+    request: &RequestView,
+    approver: &PersonView,
+    now: DateTime<Utc>,
+) -> Page {
+    let says = &texts.outcome;
+    let rejected_it = request
+        .decision_of(approver)
+        .is_some_and(|decision| !decision.approved);
+    let (tone, headline, sentence) = match request.standing() {
+        Standing::Waiting { n_missing } => (
+            Tone::Good,
+            says.approved_waits,
+            (says.approved_waits_for)(n_missing),
+        ),
+        Standing::Approved => (Tone::Good, says.approved, says.approved_done.to_owned()),
+        Standing::Rejected if rejected_it => {
+            (Tone::Bad, says.rejected, says.rejected_done.to_owned())
+        }
+        Standing::Rejected => (Tone::Bad, says.rejected, says.already_rejected.to_owned()),
+    };
+    outcome(
+        texts,
+        tone,
+        headline,
+        vec![sentence, says.may_close.to_owned()],
+        request,
+        now,
+    )
+    .render_with(200)
+}
+
+/// What a link shows once its holder has voted or the request is settled, and what a second `POST` gets.
+#[must_use]
+pub fn already_decided_page(
+    texts: &Texts,
+    request: &RequestView,
+    approver: &PersonView,
+    now: DateTime<Utc>,
+) -> Page {
+    let says = &texts.outcome;
+    let mut sentences = Vec::new();
+    let tone = match request.standing() {
+        Standing::Waiting { n_missing } => {
+            sentences.push((says.approved_waits_for)(n_missing));
+            Tone::Info
+        }
+        Standing::Approved => {
+            sentences.push(says.already_approved.to_owned());
+            Tone::Good
+        }
+        Standing::Rejected => {
+            sentences.push(says.already_rejected.to_owned());
+            Tone::Bad
+        }
+    };
+    if request.decision_of(approver).is_some() {
+        sentences.insert(0, says.already_by_you.to_owned());
+    }
+    outcome(texts, tone, says.already_decided, sentences, request, now).render_with(200)
+}
+
+/// The deadline, or the time that was asked for, has passed.
+#[must_use]
+pub fn expired_page(texts: &Texts, request: &RequestView, now: DateTime<Utc>) -> Page {
+    let says = &texts.outcome;
+    let utc = |at| Moment::new(texts, at, request.zone).line();
+    let when = match request.window {
+        WindowView::Fixed { end, .. } | WindowView::FromApprovalUntil { end }
+            if end <= request.decide_by =>
+        {
+            (says.window_passed)(&utc(end))
+        }
+        _ => (says.expired_at)(&utc(request.decide_by)),
+    };
+    let sentences = vec![when, says.nothing_opened.to_owned()];
+    outcome(texts, Tone::Warn, says.expired, sentences, request, now).render_with(410)
+}
+
+/// The link is good, but its holder may not decide.
+#[must_use]
+pub fn cannot_decide_page(
+    texts: &Texts,
+    request: &RequestView,
+    why: CannotDecide,
+    now: DateTime<Utc>,
+) -> Page {
+    let says = &texts.outcome;
+    let sentence = match why {
+        CannotDecide::YouAreTheRequester => says.you_are_the_requester,
+        CannotDecide::NotAnApprover => says.not_an_approver,
+    };
+    outcome(
+        texts,
+        Tone::Warn,
+        says.cannot_decide,
+        vec![sentence.to_owned()],
+        request,
+        now,
+    )
+    .render_with(403)
+}
+
+/// Unknown, tampered with or cut off: always the same page, which tells a stranger nothing.
+#[must_use]
+pub fn invalid_link_page(texts: &Texts) -> Page {
+    notice(
+        texts,
+        texts.outcome.invalid_link,
+        texts.outcome.invalid_link_help,
+        "",
+    )
+    .render_with(404)
+}
+
+/// Something else is wrong; `reference` (the invocation's request id) leads to the log line.
+#[must_use]
+pub fn trouble_page(texts: &Texts, trouble: Trouble, reference: &str) -> Page {
+    let says = &texts.outcome;
+    let (status, headline, help) = match trouble {
+        Trouble::BadForm => (400, says.bad_form, says.bad_form_help),
+        Trouble::TooManyRequests => (429, says.too_many, says.too_many_help),
+        Trouble::Temporary => (503, says.temporary, says.temporary_help),
+    };
+    notice(texts, headline, help, reference).render_with(status)
+}
+
+/// What the layout needs.
+struct Frame {
+    language: &'static str,
+    title: String,
+    style: &'static str,
+    request_label: &'static str,
+    /// Empty where no request is shown.
+    request_id: String,
+    never_asks: &'static str,
+}
+
+impl Frame {
+    fn new(texts: &Texts, title: String, request_id: &str) -> Self {
+        Self {
+            language: texts.language,
+            title,
+            style: STYLE,
+            request_label: texts.request.request_id,
+            request_id: request_id.to_owned(),
+            never_asks: texts.form.never_asks,
+        }
+    }
+}
+
+/// The field with a problem, and the sentence about it.
+struct Problem {
+    field: &'static str,
+    said: String,
+}
+
+fn problem(texts: &Texts, draft: &Draft, text: &RequestText) -> Problem {
+    let says = &texts.form;
+    match draft.problem {
+        FormProblem::NoDecision => Problem {
+            field: FIELD_DECISION,
+            said: says.no_decision.to_owned(),
+        },
+        FormProblem::RoleDoesNotMatch => Problem {
+            field: FIELD_ROLE,
+            said: (says.role_does_not_match)(&text.role),
+        },
+        FormProblem::CommentTooLong => {
+            let n_chars = draft.comment.chars().count();
+            Problem {
+                field: FIELD_COMMENT,
+                said: (says.comment_too_long)(COMMENT_MAX_CHARS, n_chars),
+            }
+        }
+        FormProblem::CommentMissing => Problem {
+            field: FIELD_COMMENT,
+            said: says.comment_missing.to_owned(),
+        },
+    }
+}
+
+#[derive(Template)]
+#[template(path = "decision.html")]
+struct DecisionPage<'a> {
+    frame: Frame,
+    texts: &'a Texts,
+    lead: String,
+    deciding_as: String,
+    comment_hint: String,
+    as_of: String,
+    comment: &'a str,
+    typed_role: &'a str,
+    problem: Option<Problem>,
+    request: &'a RequestText,
+}
+
+impl DecisionPage<'_> {
+    fn problem_with(&self, field: &str) -> Option<&str> {
+        let problem = self
+            .problem
+            .as_ref()
+            .filter(|problem| problem.field == field)?;
+        Some(&problem.said)
+    }
+}
+
+/// How an outcome feels; the words say it too.
+#[derive(Clone, Copy)]
+enum Tone {
+    Good,
+    Bad,
+    Warn,
+    Info,
+}
+
+impl Tone {
+    fn class(self) -> &'static str {
+        match self {
+            Tone::Good => "good",
+            Tone::Bad => "bad",
+            Tone::Warn => "warn",
+            Tone::Info => "info",
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "outcome.html")]
+struct OutcomePage<'a> {
+    frame: Frame,
+    texts: &'a Texts,
+    tone: &'static str,
+    headline: &'static str,
+    sentences: Vec<String>,
+    request: RequestText,
+}
+
+fn outcome<'a>(
+    texts: &'a Texts,
+    tone: Tone,
+    headline: &'static str,
+    sentences: Vec<String>,
+    request: &RequestView,
+    now: DateTime<Utc>,
+) -> OutcomePage<'a> {
+    let request = RequestText::new(texts, request, now);
+    OutcomePage {
+        frame: Frame::new(texts, headline.to_owned(), &request.request_id),
+        texts,
+        tone: tone.class(),
+        headline,
+        sentences,
+        request,
+    }
+}
+
+#[derive(Template)]
+#[template(path = "notice.html")]
+struct NoticePage {
+    frame: Frame,
+    headline: &'static str,
+    help: &'static str,
+    reference_label: &'static str,
+    /// Empty where there is none.
+    reference: String,
+}
+
+fn notice(
+    texts: &Texts,
+    headline: &'static str,
+    help: &'static str,
+    reference: &str,
+) -> NoticePage {
+    NoticePage {
+        frame: Frame::new(texts, headline.to_owned(), ""),
+        headline,
+        help,
+        reference_label: texts.outcome.reference,
+        reference: line(reference),
+    }
+}
+
+/// Rendering, the same for every template.
+trait RenderPage: Template {
+    fn render_with(&self, status: u16) -> Page {
+        // The only error there is comes from the writer, and a String never refuses.
+        let html = self.render().expect("a template renders into a string");
+        Page { status, html }
+    }
+}
+
+impl<T: Template> RenderPage for T {}

@@ -1,0 +1,253 @@
+//! A request in words: the parts that pages and messages share.
+
+use access_core::plain_text::{
+    Layout, REPLACEMENT, code_points, is_neutralised, is_refused_in_names, neutralise, shorten,
+};
+use chrono::{DateTime, Utc};
+
+use crate::moment::{Moment, duration, time_left};
+use crate::texts::Texts;
+use crate::view::{DecisionView, PersonView, RequestView, Standing, WindowView};
+
+/// More than any rule lets through; a second lock against flooding a page or a message.
+const MAX_SHOWN_CHARS: usize = 4_000;
+
+/// Text of a person, harmless, on one line.
+pub(crate) fn line(text: &str) -> String {
+    shorten(&neutralise(text, Layout::OneLine), MAX_SHOWN_CHARS)
+}
+
+/// Text of a person, harmless, with its line breaks.
+pub(crate) fn lines(text: &str) -> String {
+    shorten(&neutralise(text, Layout::Lines), MAX_SHOWN_CHARS)
+}
+
+/// One end of the window.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct When {
+    /// In words, such as "as soon as it is approved"; empty where the moment says it all.
+    pub(crate) said: String,
+    /// The moment, if it is known.
+    pub(crate) moment: Option<Moment>,
+    /// What to add, such as how long until then; may be empty.
+    pub(crate) note: String,
+}
+
+/// A request in words, at one moment.
+#[derive(Debug)]
+pub(crate) struct RequestText {
+    pub(crate) requester: String,
+    pub(crate) requester_name: String,
+    pub(crate) role: String,
+    /// What the role's name contains beside ASCII; empty if nothing.
+    pub(crate) role_note: String,
+    pub(crate) target: String,
+    pub(crate) request_id: String,
+    pub(crate) reason: String,
+    pub(crate) reason_was_changed: bool,
+    pub(crate) opens: When,
+    pub(crate) closes: When,
+    pub(crate) how_long: String,
+    pub(crate) rule: String,
+    pub(crate) decide_by: Moment,
+    pub(crate) decide_note: String,
+    pub(crate) decisions: Vec<DecisionText>,
+    pub(crate) next: Vec<String>,
+}
+
+/// A vote in words.
+#[derive(Debug)]
+pub(crate) struct DecisionText {
+    pub(crate) approved: bool,
+    pub(crate) said: String,
+    pub(crate) at: Moment,
+    /// Empty if there is none.
+    pub(crate) comment: String,
+}
+
+impl RequestText {
+    pub(crate) fn new(texts: &Texts, request: &RequestView, now: DateTime<Utc>) -> Self {
+        let moment = |at| Moment::new(texts, at, request.zone);
+        let approvers: Vec<String> = request
+            .approvers
+            .iter()
+            .map(|person| line(&person.name))
+            .collect();
+        let decide_note = if request.decide_by > now {
+            (texts.request.time_left)(&time_left(texts, now, request.decide_by))
+        } else {
+            texts.request.deadline_passed.to_owned()
+        };
+        Self {
+            requester: person(texts, &request.requester),
+            requester_name: line(&request.requester.name),
+            role: name(&request.role),
+            role_note: code_points(&request.role)
+                .map(|code_points| (texts.request.foreign_characters)(&code_points))
+                .unwrap_or_default(),
+            target: name(&request.target),
+            request_id: name(&request.request_id),
+            reason: lines(&request.reason),
+            reason_was_changed: is_neutralised(&request.reason),
+            opens: opens(texts, request, now),
+            closes: closes(texts, request),
+            how_long: how_long(texts, request, now),
+            rule: (texts.request.approvals_needed)(request.required_approvals, &approvers),
+            decide_by: moment(request.decide_by),
+            decide_note,
+            decisions: request
+                .decisions
+                .iter()
+                .map(|decision| decision_text(texts, request, decision))
+                .collect(),
+            next: next(texts, request, now),
+        }
+    }
+
+    /// `breakglass`, or `rоle (contains U+043E)`.
+    pub(crate) fn role_spelt_out(&self) -> String {
+        if self.role_note.is_empty() {
+            self.role.clone()
+        } else {
+            format!("{} ({})", self.role, self.role_note)
+        }
+    }
+}
+
+/// A name from the catalogue, to be read and typed letter by letter: nothing is defanged, hidden characters are shown.
+/// The rules for names let none through; this is the second lock.
+fn name(name: &str) -> String {
+    name.chars()
+        .map(|character| {
+            if is_refused_in_names(character) {
+                REPLACEMENT
+            } else {
+                character
+            }
+        })
+        .collect()
+}
+
+/// `Alice Example (alice)`.
+fn person(texts: &Texts, person: &PersonView) -> String {
+    (texts.words.person)(&line(&person.name), &line(&person.id))
+}
+
+fn decision_text(texts: &Texts, request: &RequestView, decision: &DecisionView) -> DecisionText {
+    let name = line(&decision.person.name);
+    let said = if decision.approved {
+        (texts.request.approved_by)(&name)
+    } else {
+        (texts.request.rejected_by)(&name)
+    };
+    DecisionText {
+        approved: decision.approved,
+        said,
+        at: Moment::new(texts, decision.at, request.zone),
+        comment: lines(&decision.comment),
+    }
+}
+
+/// Whether approvals are still awaited and can still be given.
+fn is_undecided(request: &RequestView, now: DateTime<Utc>) -> bool {
+    matches!(request.standing(), Standing::Waiting { .. }) && request.decide_by > now
+}
+
+fn opens(texts: &Texts, request: &RequestView, now: DateTime<Utc>) -> When {
+    let as_soon_as = |note| When {
+        said: texts.request.as_soon_as_approved.to_owned(),
+        moment: None,
+        note,
+    };
+    match request.window {
+        WindowView::Fixed { start, .. } if start <= now && is_undecided(request, now) => {
+            let start = Moment::new(texts, start, request.zone);
+            as_soon_as((texts.request.planned_start_passed)(&start.utc))
+        }
+        WindowView::Fixed { start, .. } => When {
+            said: String::new(),
+            moment: Some(Moment::new(texts, start, request.zone)),
+            note: if start > now && request.standing() != Standing::Rejected {
+                (texts.request.starts_in)(&time_left(texts, now, start))
+            } else {
+                String::new()
+            },
+        },
+        WindowView::FromApprovalUntil { .. } | WindowView::FromApprovalFor { .. } => {
+            as_soon_as(String::new())
+        }
+    }
+}
+
+fn closes(texts: &Texts, request: &RequestView) -> When {
+    let moment = |at| Some(Moment::new(texts, at, request.zone));
+    match request.window {
+        WindowView::Fixed { end, .. } | WindowView::FromApprovalUntil { end } => When {
+            said: String::new(),
+            moment: moment(end),
+            note: String::new(),
+        },
+        WindowView::FromApprovalFor {
+            duration: length,
+            latest_end,
+        } => {
+            let latest = Moment::new(texts, latest_end, request.zone);
+            When {
+                said: (texts.request.after_approval)(&duration(texts, length)),
+                moment: None,
+                note: (texts.request.latest_end)(&latest.line()),
+            }
+        }
+    }
+}
+
+fn how_long(texts: &Texts, request: &RequestView, now: DateTime<Utc>) -> String {
+    match request.window {
+        WindowView::Fixed { start, end } => {
+            let asked = duration(texts, end - start);
+            if start < now && is_undecided(request, now) {
+                (texts.request.would_remain)(&time_left(texts, now, end), &asked)
+            } else {
+                asked
+            }
+        }
+        WindowView::FromApprovalUntil { end } => {
+            (texts.request.if_approved_now)(&time_left(texts, now, end))
+        }
+        WindowView::FromApprovalFor {
+            duration: length, ..
+        } => duration(texts, length),
+    }
+}
+
+/// What happens next, while it is undecided or once it is approved; empty when it is over.
+fn next(texts: &Texts, request: &RequestView, now: DateTime<Utc>) -> Vec<String> {
+    let said = &texts.request;
+    let utc = |at| Moment::new(texts, at, request.zone).utc;
+    let opening = match (request.standing(), &request.window) {
+        (Standing::Rejected, _) => return Vec::new(),
+        (Standing::Waiting { .. }, _) if request.decide_by <= now => return Vec::new(),
+        (Standing::Waiting { n_missing }, WindowView::Fixed { start, .. }) if *start > now => {
+            (said.next_opens_at_when_approved)(n_missing, &utc(*start))
+        }
+        (Standing::Waiting { n_missing }, _) => (said.next_opens_when_approved)(n_missing),
+        (Standing::Approved, WindowView::Fixed { start, .. }) if *start > now => {
+            (said.next_opens_at)(&utc(*start))
+        }
+        (Standing::Approved, WindowView::Fixed { end, .. }) if *end <= now => return Vec::new(),
+        (Standing::Approved, _) => said.next_opens_now.to_owned(),
+    };
+    let closing = match request.window {
+        WindowView::Fixed { end, .. } | WindowView::FromApprovalUntil { end } => {
+            (said.next_closes_at)(&utc(end))
+        }
+        WindowView::FromApprovalFor {
+            duration: length, ..
+        } => (said.next_closes_after)(&duration(texts, length)),
+    };
+    let mut steps = vec![opening, (said.next_is_open)(&name(&request.role)), closing];
+    if matches!(request.standing(), Standing::Waiting { .. }) {
+        steps.push((said.next_expires)(&utc(request.decide_by)));
+    }
+    steps
+}

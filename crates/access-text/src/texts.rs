@@ -1,0 +1,163 @@
+//! The shape of a language: every sentence a person can meet, each with the pieces it is built from.
+//!
+//! A language is one `static` of this type. There are no defaults, so that a language that lacks a sentence does not
+//! compile, and no templates with holes, so that a sentence that uses a wrong piece does not compile either.
+
+use chrono::{NaiveDate, TimeDelta};
+
+/// All sentences of one language; [`crate::ENGLISH`] is one.
+#[derive(Debug)]
+pub struct Texts {
+    /// The BCP 47 tag for `lang`.
+    pub(crate) language: &'static str,
+    pub(crate) words: Words,
+    pub(crate) request: RequestTexts,
+    pub(crate) form: FormTexts,
+    pub(crate) outcome: OutcomeTexts,
+    pub(crate) message: MessageTexts,
+}
+
+/// Dates, durations and short words.
+#[derive(Debug)]
+pub(crate) struct Words {
+    pub(crate) date: fn(NaiveDate) -> String,
+    /// Exact, all units that are not zero.
+    pub(crate) duration: fn(TimeDelta) -> String,
+    pub(crate) in_zone: fn(time: &str, zone: &str, offset: &str) -> String,
+    pub(crate) person: fn(name: &str, id: &str) -> String,
+    /// A label and what it labels, on one line of plain text.
+    pub(crate) labelled: fn(label: &str, value: &str) -> String,
+}
+
+/// What is asked, by whom, when, and what will happen. Shared by pages and messages.
+#[derive(Debug)]
+pub(crate) struct RequestTexts {
+    pub(crate) asked: &'static str,
+    pub(crate) who: &'static str,
+    pub(crate) claimed: &'static str,
+    pub(crate) claimed_hint: &'static str,
+    pub(crate) what: &'static str,
+    pub(crate) role_on_target: fn(role: &str, target: &str) -> String,
+    pub(crate) kind: &'static str,
+    pub(crate) foreign_characters: fn(code_points: &str) -> String,
+    pub(crate) why: &'static str,
+    pub(crate) requester_says: &'static str,
+    pub(crate) made_harmless: &'static str,
+    pub(crate) when: &'static str,
+    pub(crate) opens: &'static str,
+    pub(crate) closes: &'static str,
+    pub(crate) how_long: &'static str,
+    pub(crate) as_soon_as_approved: &'static str,
+    pub(crate) planned_start_passed: fn(start: &str) -> String,
+    pub(crate) after_approval: fn(duration: &str) -> String,
+    pub(crate) latest_end: fn(end: &str) -> String,
+    pub(crate) starts_in: fn(time_left: &str) -> String,
+    pub(crate) would_remain: fn(left: &str, asked: &str) -> String,
+    pub(crate) if_approved_now: fn(duration: &str) -> String,
+    pub(crate) who_decides: &'static str,
+    pub(crate) rule: &'static str,
+    pub(crate) approvals_needed: fn(n_required: usize, approvers: &[String]) -> String,
+    pub(crate) decide_by: &'static str,
+    pub(crate) time_left: fn(time_left: &str) -> String,
+    pub(crate) deadline_passed: &'static str,
+    pub(crate) decisions: &'static str,
+    pub(crate) no_decisions: &'static str,
+    pub(crate) approved_by: fn(name: &str) -> String,
+    pub(crate) rejected_by: fn(name: &str) -> String,
+    pub(crate) request_id: &'static str,
+    pub(crate) next: &'static str,
+    pub(crate) next_opens_when_approved: fn(n_missing: usize) -> String,
+    pub(crate) next_opens_at_when_approved: fn(n_missing: usize, start: &str) -> String,
+    pub(crate) next_opens_now: &'static str,
+    pub(crate) next_opens_at: fn(start: &str) -> String,
+    pub(crate) next_is_open: fn(role: &str) -> String,
+    pub(crate) next_closes_at: fn(end: &str) -> String,
+    pub(crate) next_closes_after: fn(duration: &str) -> String,
+    pub(crate) next_expires: fn(decide_by: &str) -> String,
+}
+
+/// The decision page.
+#[derive(Debug)]
+pub(crate) struct FormTexts {
+    pub(crate) heading: fn(role: &str, target: &str) -> String,
+    pub(crate) lead: fn(requester: &str) -> String,
+    pub(crate) your_decision: &'static str,
+    pub(crate) deciding_as: fn(name: &str) -> String,
+    pub(crate) comment: &'static str,
+    pub(crate) comment_hint: fn(max_chars: usize) -> String,
+    pub(crate) type_role: &'static str,
+    pub(crate) type_role_hint: &'static str,
+    pub(crate) approve: &'static str,
+    pub(crate) reject: &'static str,
+    pub(crate) not_recorded: &'static str,
+    pub(crate) no_decision: &'static str,
+    pub(crate) role_does_not_match: fn(role: &str) -> String,
+    pub(crate) comment_too_long: fn(max_chars: usize, n_chars: usize) -> String,
+    pub(crate) comment_missing: &'static str,
+    pub(crate) as_of: fn(time: &str) -> String,
+    pub(crate) never_asks: &'static str,
+}
+
+/// Pages after a decision, and pages instead of one. Each a headline and a sentence.
+#[derive(Debug)]
+pub(crate) struct OutcomeTexts {
+    pub(crate) approved_waits: &'static str,
+    pub(crate) approved_waits_for: fn(n_missing: usize) -> String,
+    pub(crate) approved: &'static str,
+    pub(crate) approved_done: &'static str,
+    pub(crate) rejected: &'static str,
+    pub(crate) rejected_done: &'static str,
+    pub(crate) already_decided: &'static str,
+    pub(crate) already_by_you: &'static str,
+    pub(crate) already_approved: &'static str,
+    pub(crate) already_rejected: &'static str,
+    pub(crate) expired: &'static str,
+    pub(crate) expired_at: fn(decide_by: &str) -> String,
+    pub(crate) window_passed: fn(end: &str) -> String,
+    pub(crate) nothing_opened: &'static str,
+    pub(crate) cannot_decide: &'static str,
+    pub(crate) you_are_the_requester: &'static str,
+    pub(crate) not_an_approver: &'static str,
+    pub(crate) invalid_link: &'static str,
+    pub(crate) invalid_link_help: &'static str,
+    pub(crate) bad_form: &'static str,
+    pub(crate) bad_form_help: &'static str,
+    pub(crate) too_many: &'static str,
+    pub(crate) too_many_help: &'static str,
+    pub(crate) temporary: &'static str,
+    pub(crate) temporary_help: &'static str,
+    pub(crate) reference: &'static str,
+    pub(crate) may_close: &'static str,
+}
+
+/// Messages. Subjects must be ASCII (SNS), whatever the language; the request's id is added to them.
+#[derive(Debug)]
+pub(crate) struct MessageTexts {
+    pub(crate) ask_subject: fn(target: &str) -> String,
+    pub(crate) ask: fn(approver: &str, requester: &str) -> String,
+    pub(crate) decide_here: &'static str,
+    pub(crate) link_is_personal: &'static str,
+    pub(crate) opened_subject: fn(target: &str) -> String,
+    pub(crate) opened: fn(role: &str, target: &str) -> String,
+    pub(crate) closed_subject: fn(target: &str) -> String,
+    pub(crate) closed: fn(role: &str, target: &str, at: &str) -> String,
+    pub(crate) closed_next: &'static str,
+    pub(crate) still_open_subject: fn(target: &str) -> String,
+    pub(crate) still_open: fn(role: &str, target: &str, open_until: &str) -> String,
+    pub(crate) still_open_next: fn(open_until: &str) -> String,
+    pub(crate) rejected_subject: fn(target: &str) -> String,
+    pub(crate) rejected: fn(role: &str, target: &str) -> String,
+    pub(crate) expired_subject: fn(target: &str) -> String,
+    pub(crate) expired: fn(role: &str, target: &str) -> String,
+    pub(crate) refused_subject: fn(target: &str) -> String,
+    pub(crate) refused: fn(role: &str, target: &str) -> String,
+    pub(crate) refused_because: &'static str,
+    pub(crate) failed_subject: fn(target: &str) -> String,
+    pub(crate) failed: fn(role: &str, target: &str) -> String,
+    pub(crate) failed_next: &'static str,
+    pub(crate) close_failing_subject: fn(target: &str) -> String,
+    pub(crate) close_failing: fn(role: &str, target: &str) -> String,
+    pub(crate) close_failing_goes_on: &'static str,
+    pub(crate) close_by_hand: &'static str,
+    pub(crate) ask_again: &'static str,
+}

@@ -1,0 +1,108 @@
+//! What pages and messages are made of: plain data, filled from the table by the functions.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use chrono_tz::Tz;
+
+/// A person, as the catalogue (or, for the requester, the request) says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PersonView {
+    /// The catalogue's id, such as `alice`.
+    pub id: String,
+    /// The name for people, such as `Alice Example`.
+    pub name: String,
+}
+
+/// One recorded vote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DecisionView {
+    /// Who decided.
+    pub person: PersonView,
+    /// Whether it was an approval; otherwise a rejection.
+    pub approved: bool,
+    /// When it was recorded.
+    pub at: DateTime<Utc>,
+    /// What the person wrote; empty if nothing.
+    pub comment: String,
+}
+
+/// When the login is open, as far as it is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WindowView {
+    /// From one moment to another. Also what an approved request has settled to.
+    Fixed {
+        /// Opens at.
+        start: DateTime<Utc>,
+        /// Closes at.
+        end: DateTime<Utc>,
+    },
+    /// Opens with the last approval that is needed.
+    FromApprovalUntil {
+        /// Closes at.
+        end: DateTime<Utc>,
+    },
+    /// Opens with the last approval that is needed, and stays open for a while.
+    FromApprovalFor {
+        /// Stays open for.
+        duration: TimeDelta,
+        /// Closes at, if it is approved at the last moment.
+        latest_end: DateTime<Utc>,
+    },
+}
+
+/// One request, as the people who decide on it see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestView {
+    /// The request's id: `a-z`, `0-9` and `-`.
+    pub request_id: String,
+    /// The catalogue's id of the database: `a-z`, `0-9` and `-`.
+    pub target: String,
+    /// The name of the `PostgreSQL` role.
+    pub role: String,
+    /// Who asks. Shown as claimed, not verified.
+    pub requester: PersonView,
+    /// Why, as the requester wrote it.
+    pub reason: String,
+    /// When the login is open.
+    pub window: WindowView,
+    /// The catalogue's time zone; every time is shown in it and in UTC.
+    pub zone: Tz,
+    /// When the request expires.
+    pub decide_by: DateTime<Utc>,
+    /// How many people must approve.
+    pub required_approvals: usize,
+    /// Who may decide.
+    pub approvers: Vec<PersonView>,
+    /// The votes so far, in order of time.
+    pub decisions: Vec<DecisionView>,
+}
+
+/// Where a request stands, by its votes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// So many approvals are still needed.
+    Waiting { n_missing: usize },
+    /// Enough people approved.
+    Approved,
+    /// Somebody rejected.
+    Rejected,
+}
+
+impl RequestView {
+    /// One rejection ends it; otherwise the approvals count.
+    pub(crate) fn standing(&self) -> Standing {
+        if self.decisions.iter().any(|decision| !decision.approved) {
+            return Standing::Rejected;
+        }
+        match self.required_approvals.saturating_sub(self.decisions.len()) {
+            0 => Standing::Approved,
+            n_missing => Standing::Waiting { n_missing },
+        }
+    }
+
+    /// The vote of this person, if there is one.
+    pub(crate) fn decision_of(&self, person: &PersonView) -> Option<&DecisionView> {
+        self.decisions
+            .iter()
+            .find(|decision| decision.person.id == person.id)
+    }
+}

@@ -1,0 +1,537 @@
+//! Rendered pages and messages, compared with files that people review. `UPDATE_GOLDEN=1` writes them anew.
+
+use std::fs;
+use std::path::PathBuf;
+
+use access_text::{
+    Announcement, CannotDecide, DecisionView, Draft, ENGLISH, FormProblem, Message, Page,
+    PersonView, RequestView, Trouble, WindowView, already_decided_page, announce, ask,
+    cannot_decide_page, decided_page, decision_page, expired_page, invalid_link_page,
+    security_headers, trouble_page,
+};
+use chrono::{DateTime, TimeDelta, Utc};
+use chrono_tz::Tz;
+
+const LINK: &str = "https://a1b2c3.execute-api.us-east-1.amazonaws.com/decide/1.bGF0Y2hrZXk.c2VhbA";
+
+fn at(text: &str) -> DateTime<Utc> {
+    text.parse().unwrap()
+}
+
+fn now() -> DateTime<Utc> {
+    at("2026-11-22T07:48:00Z")
+}
+
+fn person(id: &str, name: &str) -> PersonView {
+    PersonView {
+        id: id.to_owned(),
+        name: name.to_owned(),
+    }
+}
+
+fn alice() -> PersonView {
+    person("alice", "Alice Example")
+}
+
+fn bob() -> PersonView {
+    person("bob", "Bob Example")
+}
+
+/// A request as it should be: in an hour or two, for ninety minutes, two of three people.
+fn request() -> RequestView {
+    RequestView {
+        request_id: "20261122-7k3m9q".to_owned(),
+        target: "orders-prod".to_owned(),
+        role: "breakglass".to_owned(),
+        requester: person("riko", "Riko Example"),
+        reason: "The nightly settlement is stuck on a lock since 05:10.\nEnd the blocking session and restart the job, \
+                 see ticket OPS-1234."
+            .to_owned(),
+        window: WindowView::Fixed { start: at("2026-11-22T10:00:00Z"), end: at("2026-11-22T11:30:00Z") },
+        zone: Tz::Asia__Tokyo,
+        decide_by: at("2026-11-22T10:00:00Z"),
+        required_approvals: 2,
+        approvers: vec![alice(), bob(), person("chiyo", "Chiyo Example")],
+        decisions: Vec::new(),
+    }
+}
+
+fn approval(person: PersonView, time: &str, comment: &str) -> DecisionView {
+    DecisionView {
+        person,
+        approved: true,
+        at: at(time),
+        comment: comment.to_owned(),
+    }
+}
+
+fn rejection(person: PersonView, time: &str, comment: &str) -> DecisionView {
+    DecisionView {
+        person,
+        approved: false,
+        at: at(time),
+        comment: comment.to_owned(),
+    }
+}
+
+fn half_approved() -> RequestView {
+    let decisions = vec![approval(
+        bob(),
+        "2026-11-22T07:31:12Z",
+        "Known problem, go ahead.",
+    )];
+    RequestView {
+        decisions,
+        ..request()
+    }
+}
+
+fn approved() -> RequestView {
+    let mut request = half_approved();
+    request
+        .decisions
+        .push(approval(alice(), "2026-11-22T07:48:00Z", ""));
+    request
+}
+
+fn rejected() -> RequestView {
+    let mut request = half_approved();
+    request.decisions.push(rejection(
+        alice(),
+        "2026-11-22T07:48:00Z",
+        "Not during the sale.\nPlease ask again after 14:00.",
+    ));
+    request
+}
+
+/// Everything that people write is hostile, and names are not ASCII.
+fn hostile() -> RequestView {
+    RequestView {
+        role: "r\u{43E}le \"x\" & <b>".to_owned(),
+        requester: person("riko<script>", "Riko\u{202E} https://evil.example/approve\r\nBcc: all@corp.example"),
+        reason: "<script>alert(1)</script> <!channel> <https://evil.example|Approve here>\r\n\
+                 Approve: http://evil.example/decide/1 or www.evil.example or evil.example/x or mailto:riko@evil.example\n\
+                 \u{202E}desrever\u{202C} \u{200B}zero\u{200B}width \0 NUL \u{9B}31m \u{FFFE} \u{E0041}tags\u{E007F}\n\
+                 \n\n\n\n\n\n{{ 7 * 7 }} ${7*7} %0d%0a \"quoted\" 'single' &amp; \u{5E9}\u{5DC}\u{5D5}\u{5DD} 本番の障害対応。"
+            .to_owned(),
+        decisions: vec![approval(
+            person("bob", "Bob <img src=x onerror=alert(1)>"),
+            "2026-11-22T07:31:12Z",
+            "\"><script>alert(2)</script> see https://evil.example",
+        )],
+        ..request()
+    }
+}
+
+fn as_soon_as_approved() -> RequestView {
+    RequestView {
+        window: WindowView::FromApprovalFor {
+            duration: TimeDelta::minutes(45),
+            latest_end: at("2026-11-22T12:45:00Z"),
+        },
+        decide_by: at("2026-11-22T12:00:00Z"),
+        required_approvals: 1,
+        approvers: vec![alice(), bob()],
+        ..request()
+    }
+}
+
+fn until_fixed_end() -> RequestView {
+    RequestView {
+        window: WindowView::FromApprovalUntil {
+            end: at("2026-11-22T11:30:20Z"),
+        },
+        ..request()
+    }
+}
+
+fn late() -> RequestView {
+    RequestView {
+        window: WindowView::Fixed {
+            start: at("2026-11-22T07:00:00Z"),
+            end: at("2026-11-22T09:00:00Z"),
+        },
+        decide_by: at("2026-11-22T09:00:00Z"),
+        zone: Tz::UTC,
+        ..request()
+    }
+}
+
+fn draft(problem: FormProblem, comment: &str, role: &str) -> Draft {
+    Draft {
+        problem,
+        comment: comment.to_owned(),
+        role: role.to_owned(),
+    }
+}
+
+#[track_caller]
+fn check(file: &str, rendered: &str) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(file);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, rendered).unwrap();
+        return;
+    }
+    let golden = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        golden == rendered,
+        "{file} differs from what is rendered now; run UPDATE_GOLDEN=1 cargo test -p access-text and review the diff"
+    );
+}
+
+#[track_caller]
+fn check_page(file: &str, status: u16, page: &Page) {
+    assert_eq!(page.status, status);
+    check(&format!("pages/{file}.html"), &page.html);
+}
+
+#[track_caller]
+fn check_message(file: &str, message: &Message) {
+    let subject = &message.subject;
+    assert!(subject.is_ascii() && subject.len() < 100, "{subject}");
+    assert!(
+        subject.starts_with(|first: char| first.is_ascii_alphabetic()),
+        "{subject}"
+    );
+    assert!(
+        !subject.contains(|it: char| it.is_ascii_control()),
+        "{subject}"
+    );
+    assert!(
+        subject.contains("20261122-7k3m9q") && subject.contains("orders-prod"),
+        "{subject}"
+    );
+    check(
+        &format!("messages/{file}.txt"),
+        &format!("Subject: {subject}\n\n{}\n", message.body),
+    );
+}
+
+#[test]
+fn decision_page_for_a_fixed_window() {
+    check_page(
+        "decision",
+        200,
+        &decision_page(&ENGLISH, &request(), &alice(), None, now()),
+    );
+}
+
+#[test]
+fn decision_page_after_the_first_approval() {
+    check_page(
+        "decision_half_approved",
+        200,
+        &decision_page(&ENGLISH, &half_approved(), &alice(), None, now()),
+    );
+}
+
+#[test]
+fn decision_page_as_soon_as_approved() {
+    let page = decision_page(&ENGLISH, &as_soon_as_approved(), &alice(), None, now());
+    check_page("decision_as_soon_as_approved", 200, &page);
+}
+
+#[test]
+fn decision_page_until_a_fixed_end() {
+    check_page(
+        "decision_until",
+        200,
+        &decision_page(&ENGLISH, &until_fixed_end(), &alice(), None, now()),
+    );
+}
+
+#[test]
+fn decision_page_after_the_planned_start() {
+    check_page(
+        "decision_late",
+        200,
+        &decision_page(&ENGLISH, &late(), &alice(), None, now()),
+    );
+}
+
+#[test]
+fn decision_page_with_hostile_text() {
+    let page = decision_page(
+        &ENGLISH,
+        &hostile(),
+        &person("alice", "<Alice>"),
+        None,
+        now(),
+    );
+    check_page("decision_hostile", 200, &page);
+    for live in [
+        "<script",
+        "<img",
+        "<b>",
+        "://",
+        "\u{202E}",
+        "\u{200B}",
+        "evil.example",
+        "onerror=alert(1)>",
+    ] {
+        assert!(!page.html.contains(live), "{live}");
+    }
+}
+
+#[test]
+fn decision_page_with_problems() {
+    for (file, problem, comment, role) in [
+        (
+            "problem_role",
+            FormProblem::RoleDoesNotMatch,
+            "Go ahead </textarea><script>",
+            "breakglas\"><script>",
+        ),
+        (
+            "problem_comment_missing",
+            FormProblem::CommentMissing,
+            "",
+            "breakglass",
+        ),
+        (
+            "problem_comment_too_long",
+            FormProblem::CommentTooLong,
+            &*"ä".repeat(501),
+            "",
+        ),
+        (
+            "problem_no_decision",
+            FormProblem::NoDecision,
+            "kept",
+            "breakglass",
+        ),
+    ] {
+        let page = decision_page(
+            &ENGLISH,
+            &request(),
+            &alice(),
+            Some(&draft(problem, comment, role)),
+            now(),
+        );
+        check_page(file, 422, &page);
+        assert!(!page.html.contains("<script"), "{file}");
+    }
+}
+
+#[test]
+fn decided_pages() {
+    let mut first = request();
+    first
+        .decisions
+        .push(approval(alice(), "2026-11-22T07:48:00Z", ""));
+    check_page(
+        "decided_approved_waits",
+        200,
+        &decided_page(&ENGLISH, &first, &alice(), now()),
+    );
+    check_page(
+        "decided_approved",
+        200,
+        &decided_page(&ENGLISH, &approved(), &alice(), now()),
+    );
+    check_page(
+        "decided_rejected",
+        200,
+        &decided_page(&ENGLISH, &rejected(), &alice(), now()),
+    );
+}
+
+#[test]
+fn already_decided_pages() {
+    check_page(
+        "already_decided_waits",
+        200,
+        &already_decided_page(&ENGLISH, &half_approved(), &bob(), now()),
+    );
+    check_page(
+        "already_decided_approved",
+        200,
+        &already_decided_page(&ENGLISH, &approved(), &alice(), now()),
+    );
+    let chiyo = person("chiyo", "Chiyo Example");
+    check_page(
+        "already_decided_rejected",
+        200,
+        &already_decided_page(&ENGLISH, &rejected(), &chiyo, now()),
+    );
+}
+
+#[test]
+fn pages_instead_of_a_decision() {
+    let after = at("2026-11-22T10:00:00Z");
+    check_page(
+        "expired",
+        410,
+        &expired_page(&ENGLISH, &half_approved(), after),
+    );
+    check_page(
+        "expired_window_passed",
+        410,
+        &expired_page(&ENGLISH, &late(), after),
+    );
+    let why = CannotDecide::YouAreTheRequester;
+    check_page(
+        "cannot_decide_requester",
+        403,
+        &cannot_decide_page(&ENGLISH, &request(), why, now()),
+    );
+    let why = CannotDecide::NotAnApprover;
+    check_page(
+        "cannot_decide_not_an_approver",
+        403,
+        &cannot_decide_page(&ENGLISH, &request(), why, now()),
+    );
+    check_page("invalid_link", 404, &invalid_link_page(&ENGLISH));
+    let reference = "3f0c1a52-5a0b-4c5e-9d59-0d2f6a1c7e11";
+    check_page(
+        "trouble_bad_form",
+        400,
+        &trouble_page(&ENGLISH, Trouble::BadForm, reference),
+    );
+    check_page(
+        "trouble_too_many",
+        429,
+        &trouble_page(&ENGLISH, Trouble::TooManyRequests, reference),
+    );
+    check_page(
+        "trouble_temporary",
+        503,
+        &trouble_page(&ENGLISH, Trouble::Temporary, reference),
+    );
+}
+
+#[test]
+fn security_headers_are_reviewed_too() {
+    let mut lines = String::new();
+    for (name, value) in security_headers() {
+        assert_eq!(name, name.to_lowercase());
+        lines.push_str(&format!("{name}: {value}\n"));
+    }
+    check("headers.txt", &lines);
+}
+
+#[test]
+fn asking_messages() {
+    check_message(
+        "ask",
+        &ask(&ENGLISH, &half_approved(), &alice(), LINK, now()),
+    );
+    check_message(
+        "ask_as_soon_as_approved",
+        &ask(&ENGLISH, &as_soon_as_approved(), &alice(), LINK, now()),
+    );
+    check_message(
+        "ask_until",
+        &ask(&ENGLISH, &until_fixed_end(), &alice(), LINK, now()),
+    );
+    check_message("ask_late", &ask(&ENGLISH, &late(), &alice(), LINK, now()));
+    let hostile = ask(&ENGLISH, &hostile(), &alice(), LINK, now());
+    check_message("ask_hostile", &hostile);
+    assert_eq!(
+        hostile.body.matches("://").count(),
+        1,
+        "only our own link is live"
+    );
+    assert!(
+        hostile.body.lines().any(|line| line == LINK),
+        "the link has a line of its own"
+    );
+}
+
+#[test]
+fn announcements() {
+    let start = at("2026-11-22T10:00:03Z");
+    let end = at("2026-11-22T11:30:00Z");
+    let later = at("2026-11-22T11:30:02Z");
+    check_message(
+        "opened",
+        &announce(&ENGLISH, &approved(), &Announcement::Opened, start),
+    );
+    check_message(
+        "closed",
+        &announce(
+            &ENGLISH,
+            &approved(),
+            &Announcement::Closed { at: later },
+            later,
+        ),
+    );
+    let open_until = at("2026-11-22T13:00:00Z");
+    let still_open = Announcement::EndedRoleStillOpen { open_until };
+    check_message(
+        "ended_role_still_open",
+        &announce(&ENGLISH, &approved(), &still_open, end),
+    );
+    check_message(
+        "rejected",
+        &announce(&ENGLISH, &rejected(), &Announcement::Rejected, now()),
+    );
+    check_message(
+        "expired",
+        &announce(
+            &ENGLISH,
+            &half_approved(),
+            &Announcement::Expired,
+            at("2026-11-22T10:00:00Z"),
+        ),
+    );
+    let refused = Announcement::Refused {
+        reasons: vec![
+            "role breakglass is not registered in orders-prod; register it with latchkey.register"
+                .to_owned(),
+            "the database time is 4 s off".to_owned(),
+        ],
+    };
+    check_message("refused", &announce(&ENGLISH, &request(), &refused, now()));
+    check_message(
+        "failed",
+        &announce(&ENGLISH, &approved(), &Announcement::Failed, later),
+    );
+    check_message(
+        "close_failing",
+        &announce(&ENGLISH, &approved(), &Announcement::CloseFailing, later),
+    );
+}
+
+#[test]
+fn a_subject_fits_whatever_the_names() {
+    let request = RequestView {
+        target: format!("orders-prod-{}", "x".repeat(60)),
+        ..request()
+    };
+    for event in [
+        Announcement::Opened,
+        Announcement::CloseFailing,
+        Announcement::EndedRoleStillOpen { open_until: now() },
+    ] {
+        let subject = announce(&ENGLISH, &request, &event, now()).subject;
+        assert!(subject.len() < 100, "{subject}");
+        assert!(subject.ends_with("(20261122-7k3m9q)"), "{subject}");
+    }
+}
+
+#[test]
+fn no_page_holds_a_link_or_runs_anything() {
+    let pages = [
+        decision_page(&ENGLISH, &half_approved(), &alice(), None, now()),
+        decided_page(&ENGLISH, &approved(), &alice(), now()),
+        invalid_link_page(&ENGLISH),
+    ];
+    for page in pages {
+        for forbidden in [
+            "://",
+            "src=",
+            "<script",
+            " onclick=",
+            " style=",
+            " action=",
+            "http-equiv",
+            "/decide/",
+        ] {
+            assert!(!page.html.contains(forbidden), "{forbidden}");
+        }
+    }
+}
