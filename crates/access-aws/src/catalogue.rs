@@ -22,7 +22,10 @@ impl Catalogue {
     /// The catalogue under `prefix`, such as `/latchkey/prod`.
     #[must_use]
     pub fn new(client: Client, prefix: String) -> Self {
-        Self { client, prefix: prefix.trim_end_matches('/').to_owned() }
+        Self {
+            client,
+            prefix: prefix.trim_end_matches('/').to_owned(),
+        }
     }
 
     /// Everything that the catalogue says about the names in a draft.
@@ -46,7 +49,11 @@ impl Catalogue {
         if let Some((policy, _)) = &role {
             wanted.extend(policy.approvers.iter().cloned());
         }
-        Ok(Found { database, role, people: self.people(&wanted).await? })
+        Ok(Found {
+            database,
+            role,
+            people: self.people(&wanted).await?,
+        })
     }
 
     /// The PEM text in a parameter of any name.
@@ -59,7 +66,9 @@ impl Catalogue {
             .name(name)
             .send()
             .await
-            .map_err(|error| Error::Catalogue(format!("certificate authority {name}: {}", chain(error))))?;
+            .map_err(|error| {
+                Error::Catalogue(format!("certificate authority {name}: {}", chain(error)))
+            })?;
         output
             .parameter
             .and_then(|parameter| parameter.value)
@@ -69,15 +78,32 @@ impl Catalogue {
     async fn database(&self, target: &TargetId) -> Result<Option<(Database, i64)>, Error> {
         let name = format!("{}/databases/{target}", self.prefix);
         let found = self.parameters(vec![name]).await?.pop();
-        found.map(|document| document.read(Database::read)).transpose()
+        found
+            .map(|document| document.read(Database::read))
+            .transpose()
     }
 
-    async fn role(&self, target: &TargetId, role: &RoleName) -> Result<Option<(RolePolicy, i64)>, Error> {
+    async fn role(
+        &self,
+        target: &TargetId,
+        role: &RoleName,
+    ) -> Result<Option<(RolePolicy, i64)>, Error> {
         let path = format!("{}/roles/{target}", self.prefix);
-        let mut pages = self.client.get_parameters_by_path().path(&path).into_paginator().send();
+        let mut pages = self
+            .client
+            .get_parameters_by_path()
+            .path(&path)
+            .into_paginator()
+            .send();
         while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| Error::Catalogue(format!("{path}: {}", chain(error))))?;
-            for document in page.parameters.unwrap_or_default().into_iter().filter_map(Document::of) {
+            let page =
+                page.map_err(|error| Error::Catalogue(format!("{path}: {}", chain(error))))?;
+            for document in page
+                .parameters
+                .unwrap_or_default()
+                .into_iter()
+                .filter_map(Document::of)
+            {
                 // Only the document asked for has to be sound: a slip in one role must not stop the others.
                 if document.role_name().as_deref() == Some(role.as_str()) {
                     return document.read(RolePolicy::read).map(Some);
@@ -87,8 +113,14 @@ impl Catalogue {
         Ok(None)
     }
 
-    async fn people(&self, ids: &BTreeSet<PersonId>) -> Result<BTreeMap<PersonId, (Person, i64)>, Error> {
-        let names: Vec<_> = ids.iter().map(|id| format!("{}/people/{id}", self.prefix)).collect();
+    async fn people(
+        &self,
+        ids: &BTreeSet<PersonId>,
+    ) -> Result<BTreeMap<PersonId, (Person, i64)>, Error> {
+        let names: Vec<_> = ids
+            .iter()
+            .map(|id| format!("{}/people/{id}", self.prefix))
+            .collect();
         let mut people = BTreeMap::new();
         for document in self.parameters(names).await? {
             let name = document.name.clone();
@@ -120,8 +152,16 @@ impl Catalogue {
                 .set_names(Some(names.to_vec()))
                 .send()
                 .await
-                .map_err(|error| Error::Catalogue(format!("{}: {}", names.join(", "), chain(error))))?;
-            documents.extend(output.parameters.unwrap_or_default().into_iter().filter_map(Document::of));
+                .map_err(|error| {
+                    Error::Catalogue(format!("{}: {}", names.join(", "), chain(error)))
+                })?;
+            documents.extend(
+                output
+                    .parameters
+                    .unwrap_or_default()
+                    .into_iter()
+                    .filter_map(Document::of),
+            );
         }
         Ok(documents)
     }
@@ -135,19 +175,34 @@ struct Document {
 
 impl Document {
     fn of(parameter: aws_sdk_ssm::types::Parameter) -> Option<Self> {
-        Some(Self { name: parameter.name?, text: parameter.value?, version: parameter.version })
+        Some(Self {
+            name: parameter.name?,
+            text: parameter.value?,
+            version: parameter.version,
+        })
     }
 
     fn role_name(&self) -> Option<String> {
-        serde_json::from_str::<Value>(&self.text).ok()?.get("role")?.as_str().map(str::to_owned)
+        serde_json::from_str::<Value>(&self.text)
+            .ok()?
+            .get("role")?
+            .as_str()
+            .map(str::to_owned)
     }
 
-    fn read<T>(self, read: impl FnOnce(&Value, &mut Faults) -> Option<T>) -> Result<(T, i64), Error> {
+    fn read<T>(
+        self,
+        read: impl FnOnce(&Value, &mut Faults) -> Option<T>,
+    ) -> Result<(T, i64), Error> {
         let mut faults = Faults::new();
-        let document = catalogue::parse(&self.text, &mut faults).and_then(|value| read(&value, &mut faults));
+        let document =
+            catalogue::parse(&self.text, &mut faults).and_then(|value| read(&value, &mut faults));
         match document {
             Some(document) if faults.is_empty() => Ok((document, self.version)),
-            _ => Err(Error::CatalogueFaulty { name: self.name, faults: faults.into_vec() }),
+            _ => Err(Error::CatalogueFaulty {
+                name: self.name,
+                faults: faults.into_vec(),
+            }),
         }
     }
 }

@@ -11,7 +11,9 @@ use crate::Error;
 
 /// Region, credentials and endpoint from the function's environment, one TLS stack for all clients.
 pub async fn sdk_config() -> SdkConfig {
-    let http_client = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+    let http_client = Builder::new()
+        .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .build_https();
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(3))
         .operation_attempt_timeout(Duration::from_secs(5))
@@ -29,5 +31,8 @@ pub async fn sdk_config() -> SdkConfig {
 /// # Errors
 /// [`Error::Configuration`] if it is missing or empty.
 pub fn environment(name: &'static str) -> Result<String, Error> {
-    std::env::var(name).ok().filter(|value| !value.is_empty()).ok_or(Error::Configuration(name))
+    std::env::var(name)
+        .ok()
+        .filter(|value| !value.is_empty())
+        .ok_or(Error::Configuration(name))
 }

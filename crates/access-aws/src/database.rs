@@ -22,7 +22,10 @@ pub struct Servers {
 /// [`Error::Rds`] if RDS cannot be asked, does not know it, or does not name an address.
 pub async fn locate(client: &Client, location: &Location) -> Result<Servers, Error> {
     match location {
-        Location::Hosts { writer, readers } => Ok(Servers { writer: writer.clone(), readers: readers.clone() }),
+        Location::Hosts { writer, readers } => Ok(Servers {
+            writer: writer.clone(),
+            readers: readers.clone(),
+        }),
         Location::Cluster(id) => locate_cluster(client, id).await,
         Location::Instance(id) => locate_instance(client, id).await,
     }
@@ -47,8 +50,13 @@ async fn locate_cluster(client: &Client, id: &str) -> Result<Servers, Error> {
         if member.is_cluster_writer == Some(true) {
             continue;
         }
-        let Some(member_id) = member.db_instance_identifier else { continue };
-        readers.push(address(&describe_instance(client, &member_id).await?, &member_id)?);
+        let Some(member_id) = member.db_instance_identifier else {
+            continue;
+        };
+        readers.push(address(
+            &describe_instance(client, &member_id).await?,
+            &member_id,
+        )?);
     }
     Ok(Servers { writer, readers })
 }
@@ -57,9 +65,15 @@ async fn locate_instance(client: &Client, id: &str) -> Result<Servers, Error> {
     let instance = describe_instance(client, id).await?;
     let mut readers = Vec::new();
     for replica in instance.read_replica_db_instance_identifiers() {
-        readers.push(address(&describe_instance(client, replica).await?, replica)?);
+        readers.push(address(
+            &describe_instance(client, replica).await?,
+            replica,
+        )?);
     }
-    Ok(Servers { writer: address(&instance, id)?, readers })
+    Ok(Servers {
+        writer: address(&instance, id)?,
+        readers,
+    })
 }
 
 async fn describe_instance(client: &Client, id: &str) -> Result<DbInstance, Error> {
@@ -90,6 +104,8 @@ fn host_port(host: Option<String>, port: Option<i32>, id: &str) -> Result<HostPo
     let port = port.and_then(|port| u16::try_from(port).ok());
     match (host, port) {
         (Some(host), Some(port)) => Ok(HostPort { host, port }),
-        _ => Err(Error::Rds(format!("{id} has no address yet; try again when it is available"))),
+        _ => Err(Error::Rds(format!(
+            "{id} has no address yet; try again when it is available"
+        ))),
     }
 }

@@ -5,6 +5,7 @@ pub mod clients;
 pub mod database;
 pub mod error;
 pub mod message;
+pub mod rds_roots;
 pub mod seal;
 pub mod secret;
 pub mod table;

@@ -43,7 +43,10 @@ impl SealingKey {
             .send()
             .await
             .map_err(|error| Error::Seal(chain(error)))?;
-        output.mac.map(Blob::into_inner).ok_or_else(|| Error::Seal("KMS gave no MAC".to_owned()))
+        output
+            .mac
+            .map(Blob::into_inner)
+            .ok_or_else(|| Error::Seal("KMS gave no MAC".to_owned()))
     }
 
     /// Whether `seal` is this key's seal of `text`.

@@ -35,7 +35,10 @@ impl Secrets {
     /// Reads with the function's own rights.
     #[must_use]
     pub fn new(config: &SdkConfig) -> Self {
-        Self { client: Client::new(config), config: config.clone() }
+        Self {
+            client: Client::new(config),
+            config: config.clone(),
+        }
     }
 
     /// The password with which `login` connects to `server`. A token is good for 15 minutes and for
@@ -64,10 +67,15 @@ impl Secrets {
             .send()
             .await
             .map_err(|error| Error::Secret(chain(error)))?;
-        let text = output.secret_string.ok_or_else(|| Error::Secret(format!("secret {arn} holds no text")))?;
+        let text = output
+            .secret_string
+            .ok_or_else(|| Error::Secret(format!("secret {arn} holds no text")))?;
         // RDS's form of a secret: https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_secret_json_structure.html
-        let document: serde_json::Value = serde_json::from_str(&text)
-            .map_err(|_| Error::Secret(format!("secret {arn} is not JSON; store {{\"password\": …}}")))?;
+        let document: serde_json::Value = serde_json::from_str(&text).map_err(|_| {
+            Error::Secret(format!(
+                "secret {arn} is not JSON; store {{\"password\": …}}"
+            ))
+        })?;
         let password = document
             .get("password")
             .and_then(serde_json::Value::as_str)
@@ -81,12 +89,16 @@ impl Secrets {
         server: &HostPort,
         region: Option<&str>,
     ) -> Result<DatabasePassword, Error> {
-        let mut config =
-            Config::builder().hostname(&server.host).port(u64::from(server.port)).username(&login.user);
+        let mut config = Config::builder()
+            .hostname(&server.host)
+            .port(u64::from(server.port))
+            .username(&login.user);
         if let Some(region) = region {
             config = config.region(Region::new(region.to_owned()));
         }
-        let config = config.build().map_err(|error| Error::Secret(error.to_string()))?;
+        let config = config
+            .build()
+            .map_err(|error| Error::Secret(error.to_string()))?;
         let token = AuthTokenGenerator::new(config)
             .auth_token(&self.config)
             .await

@@ -20,9 +20,7 @@ use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::{
-    AttributeValue, Delete, Put, TransactWriteItem, Update,
-};
+use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Update};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -100,11 +98,11 @@ impl Table {
         Self { client, name }
     }
 
-    /// Stores a new request. The same execution may store its request again; the first one stands.
+    /// Stores a new request. `false` if this execution stored one before, which stands.
     ///
     /// # Errors
     /// [`Error::Table`].
-    pub async fn create_request(&self, request: &Request) -> Result<(), Error> {
+    pub async fn create_request(&self, request: &Request) -> Result<bool, Error> {
         let item = Item::from([
             ("pk".to_owned(), text(request_key(&request.request_id))),
             ("sk".to_owned(), text("request")),
@@ -122,11 +120,14 @@ impl Table {
             .send()
             .await;
         match answer {
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(true),
             Err(SdkError::ServiceError(error))
-                if matches!(error.err(), PutItemError::ConditionalCheckFailedException(_)) =>
+                if matches!(
+                    error.err(),
+                    PutItemError::ConditionalCheckFailedException(_)
+                ) =>
             {
-                Ok(())
+                Ok(false)
             }
             Err(error) => Err(failed("store the request", error)),
         }
@@ -166,8 +167,11 @@ impl Table {
     /// # Errors
     /// [`Error::Table`].
     pub async fn task_token(&self, id: &RequestId) -> Result<Option<TaskToken>, Error> {
-        let item = self.get(&token_key(id), "token", "read the task token").await?;
-        Ok(item.and_then(|item| string(&item, "token").map(|token| TaskToken::new(token.to_owned()))))
+        let item = self
+            .get(&token_key(id), "token", "read the task token")
+            .await?;
+        Ok(item
+            .and_then(|item| string(&item, "token").map(|token| TaskToken::new(token.to_owned()))))
     }
 
     /// Records a vote, if the request is still open to votes and this person has not voted.
@@ -191,7 +195,11 @@ impl Table {
             .expression_attribute_values(":pending", text(Status::Pending.as_str()));
         let items = vec![transact_put(put)?, transact_update(count)?];
         let written = self.transact(items, "record the vote").await?;
-        Ok(if written { Recorded::Now } else { Recorded::NotAnyMore })
+        Ok(if written {
+            Recorded::Now
+        } else {
+            Recorded::NotAnyMore
+        })
     }
 
     /// All votes on a request, consistently.
@@ -262,27 +270,38 @@ impl Table {
         updated(answer, "pin the server").map(drop)
     }
 
-    /// Records that a request cannot be opened, while it is pending or approved.
+    /// Records that a request cannot be opened. Before it is armed that is also the end of it.
     ///
     /// # Errors
     /// [`Error::Table`].
     pub async fn record_refusal(&self, id: &RequestId, faults: &[Fault]) -> Result<(), Error> {
-        let answer = self
-            .client
-            .update_item()
-            .table_name(&self.name)
-            .key("pk", text(request_key(id)))
-            .key("sk", text("request"))
+        let update = || {
+            self.client
+                .update_item()
+                .table_name(&self.name)
+                .key("pk", text(request_key(id)))
+                .key("sk", text("request"))
+                .expression_attribute_names("#status", "status")
+                .expression_attribute_values(":faults", json(&faults))
+        };
+        let refused = update()
             .update_expression("SET #status = :refused, refusal = :faults")
             .condition_expression("#status IN (:pending, :approved)")
-            .expression_attribute_names("#status", "status")
             .expression_attribute_values(":refused", text(Status::Refused.as_str()))
             .expression_attribute_values(":pending", text(Status::Pending.as_str()))
             .expression_attribute_values(":approved", text(Status::Approved.as_str()))
-            .expression_attribute_values(":faults", json(&faults))
             .send()
             .await;
-        updated(answer, "record the refusal").map(drop)
+        if updated(refused, "record the refusal")? || faults.is_empty() {
+            return Ok(());
+        }
+        let noted = update()
+            .update_expression("SET refusal = if_not_exists(refusal, :faults)")
+            .condition_expression("#status = :open")
+            .expression_attribute_values(":open", text(Status::Open.as_str()))
+            .send()
+            .await;
+        updated(noted, "record the refusal").map(drop)
     }
 
     /// Arms a window: its row stands before the role is opened, and only for an approved request.
@@ -292,7 +311,11 @@ impl Table {
     /// [`Error::Table`].
     pub async fn arm(&self, request: &Request, window: Window) -> Result<bool, Error> {
         let id = &request.request_id;
-        let row = WindowRow { request_id: id.clone(), window, ended_at: None };
+        let row = WindowRow {
+            request_id: id.clone(),
+            window,
+            ended_at: None,
+        };
         let put = Put::builder()
             .table_name(&self.name)
             .item("pk", text(windows_key(&request.target, &request.role)))
@@ -318,7 +341,9 @@ impl Table {
     pub async fn end_early(&self, request: &Request, now: DateTime<Utc>) -> Result<(), Error> {
         let key = windows_key(&request.target, &request.role);
         let id = request.request_id.as_str();
-        let Some(item) = self.get(&key, id, "read the window").await? else { return Ok(()) };
+        let Some(item) = self.get(&key, id, "read the window").await? else {
+            return Ok(());
+        };
         let mut row: WindowRow = document(&item, &key)?;
         if row.ended_at.is_some() {
             return Ok(());
@@ -333,7 +358,10 @@ impl Table {
             .update_expression("SET document = :row, ended_at = :now")
             .condition_expression("attribute_exists(pk) AND attribute_not_exists(ended_at)")
             .expression_attribute_values(":row", json(&row))
-            .expression_attribute_values(":now", text(now.to_rfc3339_opts(SecondsFormat::Millis, true)))
+            .expression_attribute_values(
+                ":now",
+                text(now.to_rfc3339_opts(SecondsFormat::Millis, true)),
+            )
             .send()
             .await;
         updated(answer, "end the window early").map(drop)
@@ -343,7 +371,11 @@ impl Table {
     ///
     /// # Errors
     /// [`Error::Table`] or [`Error::DamagedRow`].
-    pub async fn windows(&self, target: &TargetId, role: &RoleName) -> Result<Vec<WindowRow>, Error> {
+    pub async fn windows(
+        &self,
+        target: &TargetId,
+        role: &RoleName,
+    ) -> Result<Vec<WindowRow>, Error> {
         let key = windows_key(target, role);
         let items = self.query(&key, "read the windows").await?;
         items.iter().map(|item| document(item, &key)).collect()
@@ -374,7 +406,10 @@ impl Table {
             .expression_attribute_values(":to", text(to.as_str()))
             .expression_attribute_values(":from", text(from.as_str()))
             .expression_attribute_values(":closing", json(closing));
-        let items = vec![TransactWriteItem::builder().delete(delete).build(), transact_update(close)?];
+        let items = vec![
+            TransactWriteItem::builder().delete(delete).build(),
+            transact_update(close)?,
+        ];
         self.transact(items, "record the closing").await
     }
 
@@ -382,8 +417,19 @@ impl Table {
     ///
     /// # Errors
     /// [`Error::Table`].
-    pub async fn was_sent(&self, id: &RequestId, event: &str, to: &PersonId) -> Result<bool, Error> {
-        let item = self.get(&request_key(id), &message_key(event, to), "read the sent messages").await?;
+    pub async fn was_sent(
+        &self,
+        id: &RequestId,
+        event: &str,
+        to: &PersonId,
+    ) -> Result<bool, Error> {
+        let item = self
+            .get(
+                &request_key(id),
+                &message_key(event, to),
+                "read the sent messages",
+            )
+            .await?;
         Ok(item.is_some())
     }
 
@@ -436,7 +482,11 @@ impl Table {
             .send();
         let mut items = Vec::new();
         while let Some(page) = pages.next().await {
-            items.extend(page.map_err(|error| failed(doing, error))?.items.unwrap_or_default());
+            items.extend(
+                page.map_err(|error| failed(doing, error))?
+                    .items
+                    .unwrap_or_default(),
+            );
         }
         Ok(items)
     }
@@ -449,8 +499,17 @@ impl Table {
     }
 
     /// Writes all or nothing; `false` if a condition did not hold.
-    async fn transact(&self, items: Vec<TransactWriteItem>, doing: &'static str) -> Result<bool, Error> {
-        let answer = self.client.transact_write_items().set_transact_items(Some(items)).send().await;
+    async fn transact(
+        &self,
+        items: Vec<TransactWriteItem>,
+        doing: &'static str,
+    ) -> Result<bool, Error> {
+        let answer = self
+            .client
+            .transact_write_items()
+            .set_transact_items(Some(items))
+            .send()
+            .await;
         match answer {
             Ok(_) => Ok(true),
             Err(SdkError::ServiceError(error)) if a_condition_failed(error.err()) => Ok(false),
@@ -462,15 +521,26 @@ impl Table {
 /// A conflict with another transaction is not a failed condition: the SDK's error says try again.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html>
 fn a_condition_failed(error: &TransactWriteItemsError) -> bool {
-    let TransactWriteItemsError::TransactionCanceledException(canceled) = error else { return false };
-    canceled.cancellation_reasons().iter().any(|reason| reason.code() == Some("ConditionalCheckFailed"))
+    let TransactWriteItemsError::TransactionCanceledException(canceled) = error else {
+        return false;
+    };
+    canceled
+        .cancellation_reasons()
+        .iter()
+        .any(|reason| reason.code() == Some("ConditionalCheckFailed"))
 }
 
-fn updated<T>(answer: Result<T, SdkError<UpdateItemError>>, doing: &'static str) -> Result<bool, Error> {
+fn updated<T>(
+    answer: Result<T, SdkError<UpdateItemError>>,
+    doing: &'static str,
+) -> Result<bool, Error> {
     match answer {
         Ok(_) => Ok(true),
         Err(SdkError::ServiceError(error))
-            if matches!(error.err(), UpdateItemError::ConditionalCheckFailedException(_)) =>
+            if matches!(
+                error.err(),
+                UpdateItemError::ConditionalCheckFailedException(_)
+            ) =>
         {
             Ok(false)
         }
@@ -506,14 +576,20 @@ fn document<T: serde::de::DeserializeOwned>(item: &Item, key: &str) -> Result<T,
     optional(item, "document", key)?.ok_or_else(|| damaged(key, "no document"))
 }
 
-fn optional<T: serde::de::DeserializeOwned>(item: &Item, field: &str, key: &str) -> Result<Option<T>, Error> {
+fn optional<T: serde::de::DeserializeOwned>(
+    item: &Item,
+    field: &str,
+    key: &str,
+) -> Result<Option<T>, Error> {
     string(item, field)
         .map(|text| serde_json::from_str(text).map_err(|error| damaged(key, error)))
         .transpose()
 }
 
 fn string<'a>(item: &'a Item, field: &str) -> Option<&'a str> {
-    item.get(field).and_then(|value| value.as_s().ok()).map(String::as_str)
+    item.get(field)
+        .and_then(|value| value.as_s().ok())
+        .map(String::as_str)
 }
 
 fn request_key(id: &RequestId) -> String {
@@ -550,7 +626,9 @@ fn json<T: Serialize + ?Sized>(value: &T) -> AttributeValue {
     AttributeValue::S(serde_json::to_string(value).unwrap_or_default())
 }
 
-fn transact_put(put: aws_sdk_dynamodb::types::builders::PutBuilder) -> Result<TransactWriteItem, Error> {
+fn transact_put(
+    put: aws_sdk_dynamodb::types::builders::PutBuilder,
+) -> Result<TransactWriteItem, Error> {
     let put = put.build().map_err(|error| damaged("put", error))?;
     Ok(TransactWriteItem::builder().put(put).build())
 }
@@ -563,9 +641,15 @@ fn transact_update(
 }
 
 fn failed(doing: &'static str, error: impl std::error::Error) -> Error {
-    Error::Table { doing, cause: chain(error) }
+    Error::Table {
+        doing,
+        cause: chain(error),
+    }
 }
 
 fn damaged(key: &str, cause: impl ToString) -> Error {
-    Error::DamagedRow { key: key.to_owned(), cause: cause.to_string() }
+    Error::DamagedRow {
+        key: key.to_owned(),
+        cause: cause.to_string(),
+    }
 }

@@ -16,8 +16,14 @@ use crate::error::chain;
 /// # Errors
 /// [`Error::Callback`].
 pub async fn wake(client: &Client, request_id: &RequestId, token: &TaskToken) -> Result<(), Error> {
-    let output = serde_json::json!({"version": access_contract::PAYLOAD_VERSION, "request_id": request_id});
-    let answer = client.send_task_success().task_token(token.expose()).output(output.to_string()).send().await;
+    let output =
+        serde_json::json!({"version": access_contract::PAYLOAD_VERSION, "request_id": request_id});
+    let answer = client
+        .send_task_success()
+        .task_token(token.expose())
+        .output(output.to_string())
+        .send()
+        .await;
     match answer {
         Ok(_) => Ok(()),
         Err(SdkError::ServiceError(error))

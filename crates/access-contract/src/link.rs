@@ -47,7 +47,11 @@ impl Link {
     /// (<https://www.rfc-editor.org/rfc/rfc3986#section-2.3>).
     #[must_use]
     pub fn to_segment(&self, mac: &[u8]) -> String {
-        format!("{}{SEPARATOR}{}", self.sealed_text(), data_encoding::BASE64URL_NOPAD.encode(mac))
+        format!(
+            "{}{SEPARATOR}{}",
+            self.sealed_text(),
+            data_encoding::BASE64URL_NOPAD.encode(mac)
+        )
     }
 
     /// Reads a path segment. The link proves nothing until its seal is verified over [`Link::sealed_text`].
@@ -59,21 +63,36 @@ impl Link {
             return Err(LinkError("too long"));
         }
         let parts: Vec<&str> = segment.split(SEPARATOR).collect();
-        let [version, request_id, approver, expires_at, digest, key_id, mac] = parts[..] else {
+        let [
+            version,
+            request_id,
+            approver,
+            expires_at,
+            digest,
+            key_id,
+            mac,
+        ] = parts[..]
+        else {
             return Err(LinkError("not seven parts"));
         };
         if version != VERSION {
             return Err(LinkError("unknown version"));
         }
         let base64 = data_encoding::BASE64URL_NOPAD;
-        if base64.decode(digest.as_bytes()).map_or(0, |bytes| bytes.len()) != 32 {
+        if base64
+            .decode(digest.as_bytes())
+            .map_or(0, |bytes| bytes.len())
+            != 32
+        {
             return Err(LinkError("no digest"));
         }
         let key_characters = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
         if key_id.is_empty() || !key_id.bytes().all(key_characters) {
             return Err(LinkError("no key id"));
         }
-        let mac = base64.decode(mac.as_bytes()).map_err(|_| LinkError("no seal"))?;
+        let mac = base64
+            .decode(mac.as_bytes())
+            .map_err(|_| LinkError("no seal"))?;
         if mac.len() != 32 {
             return Err(LinkError("no seal"));
         }
@@ -114,7 +133,12 @@ mod tests {
     fn a_link_reads_back_the_same() {
         let segment = link().to_segment(&[7; 32]);
         assert_eq!(Link::parse(&segment), Ok((link(), vec![7; 32])));
-        assert!(segment.len() < 300 && segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b)));
+        assert!(
+            segment.len() < 300
+                && segment
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b))
+        );
     }
 
     #[test]

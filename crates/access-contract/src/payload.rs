@@ -143,7 +143,10 @@ pub struct Answer {
 
 impl From<Outcome> for Answer {
     fn from(outcome: Outcome) -> Self {
-        Self { version: crate::PAYLOAD_VERSION, outcome }
+        Self {
+            version: crate::PAYLOAD_VERSION,
+            outcome,
+        }
     }
 }
 
@@ -217,7 +220,11 @@ pub struct Version(u32);
 impl TryFrom<u32> for Version {
     type Error = &'static str;
     fn try_from(version: u32) -> Result<Self, Self::Error> {
-        if version == crate::PAYLOAD_VERSION { Ok(Self(version)) } else { Err("a payload of an unknown version") }
+        if version == crate::PAYLOAD_VERSION {
+            Ok(Self(version))
+        } else {
+            Err("a payload of an unknown version")
+        }
     }
 }
 
@@ -253,7 +260,9 @@ mod tests {
 
     #[test]
     fn answers_carry_their_version_and_outcome() {
-        let answer = Answer::from(Outcome::NotYet { wait_until: "2026-01-01T00:00:00Z".to_owned() });
+        let answer = Answer::from(Outcome::NotYet {
+            wait_until: "2026-01-01T00:00:00Z".to_owned(),
+        });
         assert_eq!(
             serde_json::to_value(answer).unwrap(),
             json!({"version": 1, "outcome": "not_yet", "wait_until": "2026-01-01T00:00:00Z"})
@@ -266,7 +275,10 @@ mod tests {
         let read = |value: Value| serde_json::from_value::<EnableLogin>(value);
         assert!(read(json!({"version": 1, "request_id": id, "action": "open"})).is_ok());
         assert!(read(json!({"version": 2, "request_id": id, "action": "open"})).is_err());
-        assert!(read(json!({"version": 1, "request_id": id, "action": "open", "until": "never"})).is_err());
+        assert!(
+            read(json!({"version": 1, "request_id": id, "action": "open", "until": "never"}))
+                .is_err()
+        );
         assert!(read(json!({"version": 1, "request_id": "x", "action": "open"})).is_err());
     }
 

@@ -37,5 +37,7 @@ pub fn encode(mac: &[u8]) -> String {
 /// The bytes of a kept seal; empty if it is not base64, which no KMS key verifies.
 #[must_use]
 pub fn decode(seal: &str) -> Vec<u8> {
-    data_encoding::BASE64.decode(seal.as_bytes()).unwrap_or_default()
+    data_encoding::BASE64
+        .decode(seal.as_bytes())
+        .unwrap_or_default()
 }

@@ -179,14 +179,21 @@ pub fn parse(text: &str, faults: &mut Faults) -> Option<Value> {
         faults.add(
             FaultName::DocumentTooLarge,
             "$",
-            format!("shorten the document to {MAX_DOCUMENT_BYTES} bytes; it has {}", text.len()),
+            format!(
+                "shorten the document to {MAX_DOCUMENT_BYTES} bytes; it has {}",
+                text.len()
+            ),
         );
     }
     match serde_json::from_str(text) {
         Ok(value) => Some(value),
         Err(error) => {
             let (line, column) = (error.line(), error.column());
-            faults.add(FaultName::NotADocument, "$", format!("mend the JSON at line {line}, column {column}"));
+            faults.add(
+                FaultName::NotADocument,
+                "$",
+                format!("mend the JSON at line {line}, column {column}"),
+            );
             None
         }
     }
@@ -255,7 +262,10 @@ fn read_location(object: &mut Object<'_>, faults: &mut Faults) -> Option<Locatio
             let host = reader.text("host", faults).map(str::to_owned);
             let port = reader.optional_number("port", 1..=65_535, faults);
             reader.finish(faults);
-            Some(HostPort { host: host?, port: port_or_default(port) })
+            Some(HostPort {
+                host: host?,
+                port: port_or_default(port),
+            })
         })
         .collect();
     match (cluster, instance, host) {
@@ -267,9 +277,13 @@ fn read_location(object: &mut Object<'_>, faults: &mut Faults) -> Option<Locatio
             no_hosts(port, readers.as_deref(), faults);
             Some(Location::Instance(instance))
         }
-        (None, None, Some(host)) => {
-            Some(Location::Hosts { writer: HostPort { host, port: port_or_default(port) }, readers: readers? })
-        }
+        (None, None, Some(host)) => Some(Location::Hosts {
+            writer: HostPort {
+                host,
+                port: port_or_default(port),
+            },
+            readers: readers?,
+        }),
         _ => {
             faults.add(
                 FaultName::ConflictingFields,
@@ -282,15 +296,24 @@ fn read_location(object: &mut Object<'_>, faults: &mut Faults) -> Option<Locatio
 }
 
 fn port_or_default(port: Option<u64>) -> u16 {
-    port.and_then(|port| u16::try_from(port).ok()).unwrap_or(5432)
+    port.and_then(|port| u16::try_from(port).ok())
+        .unwrap_or(5432)
 }
 
 fn no_hosts(port: Option<u64>, readers: Option<&[HostPort]>, faults: &mut Faults) {
     if port.is_some() {
-        faults.add(FaultName::ConflictingFields, "$.port", "remove \"port\"; RDS tells it");
+        faults.add(
+            FaultName::ConflictingFields,
+            "$.port",
+            "remove \"port\"; RDS tells it",
+        );
     }
     if readers.is_some_and(|readers| !readers.is_empty()) {
-        faults.add(FaultName::ConflictingFields, "$.readers", "remove \"readers\"; RDS tells them");
+        faults.add(
+            FaultName::ConflictingFields,
+            "$.readers",
+            "remove \"readers\"; RDS tells them",
+        );
     }
 }
 
@@ -305,7 +328,11 @@ fn read_login(object: &mut Object<'_>, field: &'static str, faults: &mut Faults)
     let credential = match (secret, iam) {
         (Some(secret), None | Some(Value::Bool(false))) => {
             if !secret.starts_with("arn:") {
-                faults.add(FaultName::InvalidValue, format!("{path}.secret"), "give the secret's full ARN");
+                faults.add(
+                    FaultName::InvalidValue,
+                    format!("{path}.secret"),
+                    "give the secret's full ARN",
+                );
             }
             Credential::Secret(secret)
         }
@@ -319,7 +346,10 @@ fn read_login(object: &mut Object<'_>, field: &'static str, faults: &mut Faults)
             return None;
         }
     };
-    Some(Login { user: user?, credential })
+    Some(Login {
+        user: user?,
+        credential,
+    })
 }
 
 fn read_ca(object: &mut Object<'_>, faults: &mut Faults) -> Option<CaSource> {
@@ -334,7 +364,11 @@ fn read_ca(object: &mut Object<'_>, faults: &mut Faults) -> Option<CaSource> {
         source.finish(faults);
         return Some(CaSource::Parameter(parameter?));
     }
-    faults.add(FaultName::InvalidValue, "$.ca", "give \"rds\", or {\"parameter\": \"the name of a parameter\"}");
+    faults.add(
+        FaultName::InvalidValue,
+        "$.ca",
+        "give \"rds\", or {\"parameter\": \"the name of a parameter\"}",
+    );
     None
 }
 
@@ -354,7 +388,10 @@ impl RolePolicy {
             faults.add(
                 FaultName::TooFewApprovers,
                 "$.required_approvals",
-                format!("list more approvers or ask fewer; {} cannot make {required} approvals", approvers.len()),
+                format!(
+                    "list more approvers or ask fewer; {} cannot make {required} approvals",
+                    approvers.len()
+                ),
             );
         }
         let max_duration_seconds = read_seconds(&mut object, "max_duration", faults);
@@ -364,7 +401,11 @@ impl RolePolicy {
             "observe" => Some(Mode::Observe),
             "enforce" => Some(Mode::Enforce),
             _ => {
-                faults.add(FaultName::InvalidValue, "$.mode", "give \"observe\" or \"enforce\"");
+                faults.add(
+                    FaultName::InvalidValue,
+                    "$.mode",
+                    "give \"observe\" or \"enforce\"",
+                );
                 None
             }
         });
@@ -384,12 +425,17 @@ impl RolePolicy {
 fn read_people(object: &mut Object<'_>, faults: &mut Faults) -> Option<Vec<PersonId>> {
     let items = object.list("approvers", faults)?;
     if items.is_empty() || items.len() > 10 {
-        faults.add(FaultName::InvalidValue, "$.approvers", "list 1 to 10 people");
+        faults.add(
+            FaultName::InvalidValue,
+            "$.approvers",
+            "list 1 to 10 people",
+        );
     }
     let mut seen = BTreeSet::new();
     let mut people = Vec::new();
     for (item, path) in items {
-        let id = document::text(item, &path, faults).and_then(|text| named(PersonId::new(text), &path, faults));
+        let id = document::text(item, &path, faults)
+            .and_then(|text| named(PersonId::new(text), &path, faults));
         if let Some(id) = id {
             if !seen.insert(id.clone()) {
                 faults.add(FaultName::InvalidValue, path, "list each person once");
@@ -416,12 +462,16 @@ impl Person {
     pub fn read(value: &Value, faults: &mut Faults) -> Option<Self> {
         let mut object = Object::new(value, "$", faults)?;
         object.optional("$schema");
-        let id = object.text("id", faults).and_then(|text| named(PersonId::new(text), "$.id", faults));
+        let id = object
+            .text("id", faults)
+            .and_then(|text| named(PersonId::new(text), "$.id", faults));
         let name = object.text("name", faults).map(str::to_owned);
         if let Some(name) = &name
             && (name.trim().is_empty()
                 || name.chars().count() > 100
-                || name.chars().any(|c| plain_text::refused_in_names(c).is_some()))
+                || name
+                    .chars()
+                    .any(|c| plain_text::refused_in_names(c).is_some()))
         {
             faults.add(
                 FaultName::InvalidName,
@@ -433,21 +483,35 @@ impl Person {
         if let Some(mailbox) = &mailbox
             && !is_mailbox(mailbox)
         {
-            faults.add(FaultName::InvalidValue, "$.mailbox", "give one mail address such as alice@example.com");
+            faults.add(
+                FaultName::InvalidValue,
+                "$.mailbox",
+                "give one mail address such as alice@example.com",
+            );
         }
         let principals = object
             .optional_list("principals", faults)
             .into_iter()
             .filter_map(|(item, path)| {
                 let arn = document::text(item, &path, faults)?;
-                if !(arn.starts_with("arn:") && (arn.contains(":iam::") || arn.contains(":sts::"))) {
-                    faults.add(FaultName::InvalidValue, path, "give the ARN of an IAM user or role");
+                if !(arn.starts_with("arn:") && (arn.contains(":iam::") || arn.contains(":sts::")))
+                {
+                    faults.add(
+                        FaultName::InvalidValue,
+                        path,
+                        "give the ARN of an IAM user or role",
+                    );
                 }
                 Some(arn.to_owned())
             })
             .collect();
         object.finish(faults);
-        Some(Self { id: id?, name: name?, mailbox: mailbox?, principals })
+        Some(Self {
+            id: id?,
+            name: name?,
+            mailbox: mailbox?,
+            principals,
+        })
     }
 }
 
@@ -456,14 +520,17 @@ fn is_mailbox(text: &str) -> bool {
     let mut parts = text.split('@');
     let (local, domain, more) = (parts.next(), parts.next(), parts.next());
     text.len() <= 254
-        && text.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '<' | '>' | ',' | ';' | '"'))
+        && text
+            .chars()
+            .all(|c| c.is_ascii_graphic() && !matches!(c, '<' | '>' | ',' | ';' | '"'))
         && local.is_some_and(|local| !local.is_empty())
         && domain.is_some_and(|domain| !domain.is_empty())
         && more.is_none()
 }
 
 fn named<T>(name: Result<T, NameError>, path: &str, faults: &mut Faults) -> Option<T> {
-    name.map_err(|error| faults.add(error.fault, path, error.why)).ok()
+    name.map_err(|error| faults.add(error.fault, path, error.why))
+        .ok()
 }
 
 #[cfg(test)]
@@ -473,7 +540,10 @@ mod tests {
     use super::*;
 
     fn found(kind: Kind, value: &Value) -> Vec<(FaultName, String)> {
-        check_document(kind, &value.to_string()).into_iter().map(|fault| (fault.name, fault.path)).collect()
+        check_document(kind, &value.to_string())
+            .into_iter()
+            .map(|fault| (fault.name, fault.path))
+            .collect()
     }
 
     fn database() -> Value {
@@ -517,7 +587,10 @@ mod tests {
             (FaultName::InvalidValue, "$.time_zone"),
             (FaultName::UnknownField, "$[\"tls\"]"),
         ] {
-            assert!(names.contains(&(expected.0, expected.1.to_owned())), "{expected:?} in {names:?}");
+            assert!(
+                names.contains(&(expected.0, expected.1.to_owned())),
+                "{expected:?} in {names:?}"
+            );
         }
     }
 
@@ -525,7 +598,10 @@ mod tests {
     fn the_login_that_closes_is_never_the_one_that_opens() {
         let mut document = database();
         document["closer"]["user"] = json!("latchkey_opener");
-        assert_eq!(found(Kind::Database, &document), [(FaultName::InvalidValue, "$.closer.user".to_owned())]);
+        assert_eq!(
+            found(Kind::Database, &document),
+            [(FaultName::InvalidValue, "$.closer.user".to_owned())]
+        );
     }
 
     #[test]
@@ -534,7 +610,10 @@ mod tests {
         document["required_approvals"] = json!(3);
         assert_eq!(
             found(Kind::Role, &document),
-            [(FaultName::TooFewApprovers, "$.required_approvals".to_owned())]
+            [(
+                FaultName::TooFewApprovers,
+                "$.required_approvals".to_owned()
+            )]
         );
     }
 
@@ -544,10 +623,18 @@ mod tests {
         document["role"] = json!("rds_superuser");
         document["approvers"] = json!(["alice", "alice", "Bob!"]);
         document["max_duration"] = json!("a while");
-        let names: Vec<_> = found(Kind::Role, &document).into_iter().map(|(name, _)| name).collect();
+        let names: Vec<_> = found(Kind::Role, &document)
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
         assert_eq!(
             names,
-            [FaultName::ProtectedRole, FaultName::InvalidValue, FaultName::InvalidName, FaultName::InvalidDuration]
+            [
+                FaultName::ProtectedRole,
+                FaultName::InvalidValue,
+                FaultName::InvalidName,
+                FaultName::InvalidDuration
+            ]
         );
     }
 
@@ -555,7 +642,10 @@ mod tests {
     fn a_document_too_large_for_its_store_is_refused() {
         let mut document = role();
         document["$schema"] = json!("x".repeat(MAX_DOCUMENT_BYTES));
-        assert_eq!(found(Kind::Role, &document)[0].0, FaultName::DocumentTooLarge);
+        assert_eq!(
+            found(Kind::Role, &document)[0].0,
+            FaultName::DocumentTooLarge
+        );
     }
 
     #[test]
@@ -566,8 +656,14 @@ mod tests {
 
     #[test]
     fn the_folder_tells_the_kind() {
-        assert_eq!(Kind::of_path("/latchkey/prod/databases/orders"), Some(Kind::Database));
-        assert_eq!(Kind::of_path("catalogue/roles/orders/breakglass.json"), Some(Kind::Role));
+        assert_eq!(
+            Kind::of_path("/latchkey/prod/databases/orders"),
+            Some(Kind::Database)
+        );
+        assert_eq!(
+            Kind::of_path("catalogue/roles/orders/breakglass.json"),
+            Some(Kind::Role)
+        );
         assert_eq!(Kind::of_path("people/alice.json"), Some(Kind::Person));
         assert_eq!(Kind::of_path("alice.json"), None);
     }

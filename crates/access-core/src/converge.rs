@@ -85,7 +85,10 @@ mod tests {
     #[test]
     fn an_early_end_counts_at_once() {
         assert_eq!(desired(&[row(0, 10, Some(4))], at(4)), Desired::Closed);
-        assert_eq!(desired(&[row(0, 10, Some(4))], at(3)), Desired::Open { until: at(10) });
+        assert_eq!(
+            desired(&[row(0, 10, Some(4))], at(3)),
+            Desired::Open { until: at(10) }
+        );
     }
 
     proptest! {

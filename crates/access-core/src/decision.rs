@@ -71,14 +71,25 @@ pub fn tally(request: &Request, votes: &[Vote], now: DateTime<Utc>) -> Decision 
             continue;
         }
         match vote.verdict {
-            Verdict::Reject => return Decision::Rejected { at: vote.at, by: vote.approver.clone() },
+            Verdict::Reject => {
+                return Decision::Rejected {
+                    at: vote.at,
+                    by: vote.approver.clone(),
+                };
+            }
             Verdict::Approve => by.push(vote.approver.clone()),
         }
         if by.len() >= usize::from(request.required_approvals) {
             return Decision::Approved { at: vote.at, by };
         }
     }
-    if now >= request.decide_by { Decision::Expired { at: request.decide_by } } else { Decision::Pending }
+    if now >= request.decide_by {
+        Decision::Expired {
+            at: request.decide_by,
+        }
+    } else {
+        Decision::Pending
+    }
 }
 
 fn counts(request: &Request, vote: &Vote) -> bool {
@@ -110,12 +121,24 @@ mod tests {
 
     #[test]
     fn enough_distinct_people_approve() {
-        let request = Request { required_approvals: 2, ..request() };
+        let request = Request {
+            required_approvals: 2,
+            ..request()
+        };
         let once = vote(&request, "alice", Verdict::Approve, 1);
         let again = vote(&request, "alice", Verdict::Approve, 2);
         let other = vote(&request, "bob", Verdict::Approve, 3);
-        assert_eq!(tally(&request, &[once.clone(), again.clone()], request.requested_at), Decision::Pending);
-        let Decision::Approved { at, by } = tally(&request, &[other.clone(), again, once], late(&request)) else {
+        assert_eq!(
+            tally(
+                &request,
+                &[once.clone(), again.clone()],
+                request.requested_at
+            ),
+            Decision::Pending
+        );
+        let Decision::Approved { at, by } =
+            tally(&request, &[other.clone(), again, once], late(&request))
+        else {
             panic!("two people approved");
         };
         assert_eq!((at, by.len()), (other.at, 2));
@@ -126,7 +149,10 @@ mod tests {
         let request = request();
         let yes = vote(&request, "alice", Verdict::Approve, 1);
         let no = vote(&request, "bob", Verdict::Reject, 1);
-        assert!(matches!(tally(&request, &[yes, no], late(&request)), Decision::Rejected { .. }));
+        assert!(matches!(
+            tally(&request, &[yes, no], late(&request)),
+            Decision::Rejected { .. }
+        ));
     }
 
     #[test]
@@ -135,7 +161,13 @@ mod tests {
         let deadline = (request.decide_by - request.requested_at).num_seconds();
         for (who, second) in [("riko", 1), ("mallory", 1), ("alice", deadline)] {
             let vote = vote(&request, who, Verdict::Approve, second);
-            assert!(matches!(tally(&request, &[vote], late(&request)), Decision::Expired { .. }), "{who} {second}");
+            assert!(
+                matches!(
+                    tally(&request, &[vote], late(&request)),
+                    Decision::Expired { .. }
+                ),
+                "{who} {second}"
+            );
         }
     }
 

@@ -17,10 +17,22 @@ impl<'a> Object<'a> {
     /// Takes `value` as the object at `path`; anything but an object is a fault.
     pub fn new(value: &'a Value, path: &str, faults: &mut Faults) -> Option<Self> {
         match value {
-            Value::Object(fields) => Some(Self { fields, path: path.to_owned(), asked: Vec::new() }),
+            Value::Object(fields) => Some(Self {
+                fields,
+                path: path.to_owned(),
+                asked: Vec::new(),
+            }),
             other => {
-                let name = if path == "$" { FaultName::NotADocument } else { FaultName::WrongType };
-                faults.add(name, path, format!("give a JSON object here, not {}", type_name(other)));
+                let name = if path == "$" {
+                    FaultName::NotADocument
+                } else {
+                    FaultName::WrongType
+                };
+                faults.add(
+                    name,
+                    path,
+                    format!("give a JSON object here, not {}", type_name(other)),
+                );
                 None
             }
         }
@@ -42,7 +54,11 @@ impl<'a> Object<'a> {
     pub fn required(&mut self, field: &'static str, faults: &mut Faults) -> Option<&'a Value> {
         let value = self.optional(field);
         if value.is_none() {
-            faults.add(FaultName::MissingField, self.path_of(field), format!("add the field \"{field}\""));
+            faults.add(
+                FaultName::MissingField,
+                self.path_of(field),
+                format!("add the field \"{field}\""),
+            );
         }
         value
     }
@@ -82,14 +98,24 @@ impl<'a> Object<'a> {
     }
 
     /// A required list; each element comes with its own path.
-    pub fn list(&mut self, field: &'static str, faults: &mut Faults) -> Option<Vec<(&'a Value, String)>> {
+    pub fn list(
+        &mut self,
+        field: &'static str,
+        faults: &mut Faults,
+    ) -> Option<Vec<(&'a Value, String)>> {
         let value = self.required(field, faults)?;
         list(value, &self.path_of(field), faults)
     }
 
     /// An optional list; each element comes with its own path.
-    pub fn optional_list(&mut self, field: &'static str, faults: &mut Faults) -> Vec<(&'a Value, String)> {
-        let Some(value) = self.optional(field) else { return Vec::new() };
+    pub fn optional_list(
+        &mut self,
+        field: &'static str,
+        faults: &mut Faults,
+    ) -> Vec<(&'a Value, String)> {
+        let Some(value) = self.optional(field) else {
+            return Vec::new();
+        };
         list(value, &self.path_of(field), faults).unwrap_or_default()
     }
 
@@ -115,16 +141,29 @@ pub fn text<'a>(value: &'a Value, path: &str, faults: &mut Faults) -> Option<&'a
     if let Value::String(text) = value {
         return Some(text);
     }
-    faults.add(FaultName::WrongType, path, format!("give a text here, not {}", type_name(value)));
+    faults.add(
+        FaultName::WrongType,
+        path,
+        format!("give a text here, not {}", type_name(value)),
+    );
     None
 }
 
-fn number(value: &Value, path: &str, range: std::ops::RangeInclusive<u64>, faults: &mut Faults) -> Option<u64> {
+fn number(
+    value: &Value,
+    path: &str,
+    range: std::ops::RangeInclusive<u64>,
+    faults: &mut Faults,
+) -> Option<u64> {
     match value.as_u64() {
         Some(number) if range.contains(&number) => Some(number),
         _ if value.is_number() => {
             let (least, most) = (range.start(), range.end());
-            faults.add(FaultName::InvalidValue, path, format!("give a whole number from {least} to {most}"));
+            faults.add(
+                FaultName::InvalidValue,
+                path,
+                format!("give a whole number from {least} to {most}"),
+            );
             None
         }
         _ => {
@@ -140,9 +179,19 @@ fn number(value: &Value, path: &str, range: std::ops::RangeInclusive<u64>, fault
 
 fn list<'a>(value: &'a Value, path: &str, faults: &mut Faults) -> Option<Vec<(&'a Value, String)>> {
     if let Value::Array(items) = value {
-        return Some(items.iter().enumerate().map(|(i, item)| (item, format!("{path}[{i}]"))).collect());
+        return Some(
+            items
+                .iter()
+                .enumerate()
+                .map(|(i, item)| (item, format!("{path}[{i}]")))
+                .collect(),
+        );
     }
-    faults.add(FaultName::WrongType, path, format!("give a list here, not {}", type_name(value)));
+    faults.add(
+        FaultName::WrongType,
+        path,
+        format!("give a list here, not {}", type_name(value)),
+    );
     None
 }
 
@@ -174,7 +223,11 @@ mod tests {
             text(item, &path, &mut faults);
         }
         object.finish(&mut faults);
-        let found: Vec<_> = faults.as_slice().iter().map(|f| (f.name, f.path.as_str())).collect();
+        let found: Vec<_> = faults
+            .as_slice()
+            .iter()
+            .map(|f| (f.name, f.path.as_str()))
+            .collect();
         assert_eq!(
             found,
             [
@@ -190,6 +243,9 @@ mod tests {
     fn a_document_that_is_no_object_says_what_it_is() {
         let mut faults = Faults::new();
         assert!(Object::new(&json!([1]), "$", &mut faults).is_none());
-        assert_eq!(faults.as_slice()[0].message, "give a JSON object here, not a list");
+        assert_eq!(
+            faults.as_slice()[0].message,
+            "give a JSON object here, not a list"
+        );
     }
 }

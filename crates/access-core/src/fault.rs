@@ -125,13 +125,23 @@ pub struct Fault {
 impl Fault {
     /// A fault at `path`.
     pub fn new(name: FaultName, path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { name, path: path.into(), message: message.into() }
+        Self {
+            name,
+            path: path.into(),
+            message: message.into(),
+        }
     }
 }
 
 impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} at {}: {}", self.name.as_str(), self.path, self.message)
+        write!(
+            f,
+            "{} at {}: {}",
+            self.name.as_str(),
+            self.path,
+            self.message
+        )
     }
 }
 

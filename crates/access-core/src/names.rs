@@ -22,30 +22,48 @@ impl RoleName {
     /// [`NameError`] with [`FaultName::InvalidName`] or [`FaultName::ProtectedRole`].
     pub fn new(name: impl Into<String>) -> Result<Self, NameError> {
         let name = name.into();
-        let invalid = |why: &'static str| Err(NameError { fault: FaultName::InvalidName, why });
+        let invalid = |why: &'static str| {
+            Err(NameError {
+                fault: FaultName::InvalidName,
+                why,
+            })
+        };
         if name.is_empty() {
             return invalid("name the PostgreSQL role");
         }
         if name.len() > MAX_ROLE_NAME_BYTES {
-            return invalid("use a role name of at most 63 bytes; PostgreSQL would cut this one and mean another role");
+            return invalid(
+                "use a role name of at most 63 bytes; PostgreSQL would cut this one and mean another role",
+            );
         }
         if name.trim() != name {
             return invalid("remove the white space around the role name");
         }
-        if name.chars().any(|c| plain_text::refused_in_names(c).is_some()) {
-            return invalid("remove control, invisible and text-direction characters from the role name");
+        if name
+            .chars()
+            .any(|c| plain_text::refused_in_names(c).is_some())
+        {
+            return invalid(
+                "remove control, invisible and text-direction characters from the role name",
+            );
         }
         if !is_nfc(&name) {
-            return invalid("write the role name in Unicode normalization form C, as the catalogue does");
+            return invalid(
+                "write the role name in Unicode normalization form C, as the catalogue does",
+            );
         }
         let folded = name.to_ascii_lowercase();
-        if folded.starts_with("pg_") || folded.starts_with("rds") || folded.starts_with("latchkey_") {
+        if folded.starts_with("pg_") || folded.starts_with("rds") || folded.starts_with("latchkey_")
+        {
             return Err(NameError {
                 fault: FaultName::ProtectedRole,
                 why: "choose another role; pg_*, rds* and latchkey_* are never managed",
             });
         }
-        if matches!(folded.as_str(), "public" | "none" | "current_user" | "current_role" | "session_user") {
+        if matches!(
+            folded.as_str(),
+            "public" | "none" | "current_user" | "current_role" | "session_user"
+        ) {
             return Err(NameError {
                 fault: FaultName::ProtectedRole,
                 why: "choose another role; this word has a meaning of its own in PostgreSQL",
@@ -131,7 +149,10 @@ impl RequestId {
         use sha2::{Digest as _, Sha256};
         let hash = Sha256::digest(format!("{arn}\n{started_at}"));
         let letters = b"0123456789abcdefghjkmnpqrstvwxyz";
-        let text: String = hash[..16].iter().map(|byte| char::from(letters[usize::from(byte % 32)])).collect();
+        let text: String = hash[..16]
+            .iter()
+            .map(|byte| char::from(letters[usize::from(byte % 32)]))
+            .collect();
         Self(format!("r-{text}"))
     }
 
@@ -141,13 +162,19 @@ impl RequestId {
     /// [`NameError`] with [`FaultName::InvalidName`].
     pub fn new(id: impl Into<String>) -> Result<Self, NameError> {
         let id = id.into();
-        let well_formed = id
-            .strip_prefix("r-")
-            .is_some_and(|rest| rest.len() == 16 && rest.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase()));
+        let well_formed = id.strip_prefix("r-").is_some_and(|rest| {
+            rest.len() == 16
+                && rest
+                    .bytes()
+                    .all(|b| b.is_ascii_digit() || b.is_ascii_lowercase())
+        });
         if well_formed {
             return Ok(Self(id));
         }
-        Err(NameError { fault: FaultName::InvalidName, why: "use a request id such as r-0123456789abcdef" })
+        Err(NameError {
+            fault: FaultName::InvalidName,
+            why: "use a request id such as r-0123456789abcdef",
+        })
     }
 
     /// The id.
@@ -171,7 +198,9 @@ fn is_id(id: &str, also: &[u8]) -> bool {
     let letter_or_digit = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     (1..=63).contains(&id.len())
         && id.bytes().next().is_some_and(letter_or_digit)
-        && id.bytes().all(|byte| letter_or_digit(byte) || also.contains(&byte))
+        && id
+            .bytes()
+            .all(|byte| letter_or_digit(byte) || also.contains(&byte))
 }
 
 macro_rules! text_form {
@@ -206,21 +235,46 @@ mod tests {
 
     #[test]
     fn ordinary_role_names_are_kept_byte_for_byte() {
-        for name in ["breakglass", "Break Glass", "é", "roler\"quote", "ロール", &"x".repeat(63)] {
+        for name in [
+            "breakglass",
+            "Break Glass",
+            "é",
+            "roler\"quote",
+            "ロール",
+            &"x".repeat(63),
+        ] {
             assert_eq!(RoleName::new(name).unwrap().as_str(), name);
         }
     }
 
     #[test]
     fn names_that_mean_another_role_are_refused() {
-        for name in ["", &"x".repeat(64), &"é".repeat(32), " x", "x\0", "a\u{202e}b", "a\u{200b}b", "e\u{301}", "a\nb"] {
+        for name in [
+            "",
+            &"x".repeat(64),
+            &"é".repeat(32),
+            " x",
+            "x\0",
+            "a\u{202e}b",
+            "a\u{200b}b",
+            "e\u{301}",
+            "a\nb",
+        ] {
             assert_eq!(fault(name), Some(FaultName::InvalidName), "{name:?}");
         }
     }
 
     #[test]
     fn protected_roles_are_refused() {
-        for name in ["pg_monitor", "PG_monitor", "rdsadmin", "rds_superuser", "RDS_x", "latchkey_owner", "public"] {
+        for name in [
+            "pg_monitor",
+            "PG_monitor",
+            "rdsadmin",
+            "rds_superuser",
+            "RDS_x",
+            "latchkey_owner",
+            "public",
+        ] {
             assert_eq!(fault(name), Some(FaultName::ProtectedRole), "{name:?}");
         }
     }

@@ -132,7 +132,9 @@ impl Digest {
 impl RequestDraft {
     /// Reads the execution's input and adds everything that is wrong with it to `faults`.
     pub fn read(value: &Value, faults: &mut Faults) -> Self {
-        let Some(mut object) = Object::new(value, "$", faults) else { return Self::default() };
+        let Some(mut object) = Object::new(value, "$", faults) else {
+            return Self::default();
+        };
         let n_before = faults.as_slice().len();
         let start = object.optional_text("start", faults).map(str::to_owned);
         let end = object.optional_text("end", faults).map(str::to_owned);
@@ -157,13 +159,26 @@ impl RequestDraft {
         let target = object
             .text("target", faults)
             .and_then(|text| named(TargetId::new(text), "$.target", faults));
-        let role = object.text("role", faults).and_then(|text| named(RoleName::new(text), "$.role", faults));
+        let role = object
+            .text("role", faults)
+            .and_then(|text| named(RoleName::new(text), "$.role", faults));
         let requester = object
             .text("requester", faults)
             .and_then(|text| named(PersonId::new(text), "$.requester", faults));
-        let reason = object.text("reason", faults).and_then(|text| read_reason(text, faults));
+        let reason = object
+            .text("reason", faults)
+            .and_then(|text| read_reason(text, faults));
         object.finish(faults);
-        Self { target, role, requester, reason, start, end, duration, times_readable }
+        Self {
+            target,
+            role,
+            requester,
+            reason,
+            start,
+            end,
+            duration,
+            times_readable,
+        }
     }
 
     /// Resolves the draft against what the catalogue says. `None` if anything is wrong with it.
@@ -205,7 +220,11 @@ impl RequestDraft {
         if let (Some((database, _)), Some(role)) = (database, &self.role)
             && (role.as_str() == database.opener.user || role.as_str() == database.closer.user)
         {
-            faults.add(FaultName::ProtectedRole, "$.role", "choose another role; this one is Latchkey's own login");
+            faults.add(
+                FaultName::ProtectedRole,
+                "$.role",
+                "choose another role; this one is Latchkey's own login",
+            );
         }
         let zone = database.and_then(|(database, _)| database.time_zone);
         let window = self.resolve_window(zone, policy.map(|(policy, _)| policy), now, faults);
@@ -224,15 +243,22 @@ impl RequestDraft {
             (format!("databases/{target}"), *database_version),
             (format!("roles/{target}/{role}"), *policy_version),
         ]);
-        catalogue_versions
-            .extend(found.people.iter().map(|(id, (_, version))| (format!("people/{id}"), *version)));
+        catalogue_versions.extend(
+            found
+                .people
+                .iter()
+                .map(|(id, (_, version))| (format!("people/{id}"), *version)),
+        );
         Some(Request {
             request_id,
             execution_arn: execution_arn.to_owned(),
             requested_at: now,
             target,
             role,
-            requester: PersonRef { id: requester.id.clone(), name: requester.name.clone() },
+            requester: PersonRef {
+                id: requester.id.clone(),
+                name: requester.name.clone(),
+            },
             reason: self.reason.clone()?,
             window,
             decide_by: time::round_down(decide_by),
@@ -267,20 +293,32 @@ impl RequestDraft {
         let start = read(&self.start, "$.start", faults);
         let end = read(&self.end, "$.end", faults);
         let (start, end) = (start.ok()?, end.ok()?);
-        let spec = match (start, end.or_else(|| Some(start? + self.duration?)), self.duration) {
+        let spec = match (
+            start,
+            end.or_else(|| Some(start? + self.duration?)),
+            self.duration,
+        ) {
             (Some(start), Some(end), _) => {
                 let Some(window) = Window::new(start, end) else {
                     faults.add(
                         FaultName::EndNotAfterStart,
-                        if self.end.is_some() { "$.end" } else { "$.duration" },
+                        if self.end.is_some() {
+                            "$.end"
+                        } else {
+                            "$.duration"
+                        },
                         "give an end that is at least one whole second after the start",
                     );
                     return None;
                 };
                 WindowSpec::Fixed { window }
             }
-            (None, Some(end), _) => WindowSpec::UntilEnd { end: time::round_down(end) },
-            (None, None, Some(duration)) => WindowSpec::ForDuration { seconds: duration.num_seconds() },
+            (None, Some(end), _) => WindowSpec::UntilEnd {
+                end: time::round_down(end),
+            },
+            (None, None, Some(duration)) => WindowSpec::ForDuration {
+                seconds: duration.num_seconds(),
+            },
             (_, None, _) => return None,
         };
         let n_before = faults.as_slice().len();
@@ -288,13 +326,21 @@ impl RequestDraft {
         (faults.as_slice().len() == n_before).then_some(spec)
     }
 
-    fn resolve_approvers(&self, policy: &RolePolicy, found: &Found, faults: &mut Faults) -> Vec<PersonRef> {
+    fn resolve_approvers(
+        &self,
+        policy: &RolePolicy,
+        found: &Found,
+        faults: &mut Faults,
+    ) -> Vec<PersonRef> {
         let approvers: Vec<_> = policy
             .approvers
             .iter()
             .filter(|id| Some(*id) != self.requester.as_ref())
             .filter_map(|id| found.people.get(id))
-            .map(|(person, _)| PersonRef { id: person.id.clone(), name: person.name.clone() })
+            .map(|(person, _)| PersonRef {
+                id: person.id.clone(),
+                name: person.name.clone(),
+            })
             .collect();
         if approvers.len() < usize::from(policy.required_approvals) {
             faults.add(
@@ -319,7 +365,11 @@ fn check_limits(
     faults: &mut Faults,
 ) {
     if spec.fixed_end().is_some_and(|end| end <= now) {
-        faults.add(FaultName::EndInThePast, "$.end", "give an end that is still to come");
+        faults.add(
+            FaultName::EndInThePast,
+            "$.end",
+            "give an end that is still to come",
+        );
         return;
     }
     let Some(policy) = policy else { return };
@@ -333,7 +383,11 @@ fn check_limits(
         faults.add(
             FaultName::WindowTooLong,
             "$",
-            format!("ask for at most {}; this window lasts {}", iso(longest), iso(length)),
+            format!(
+                "ask for at most {}; this window lasts {}",
+                iso(longest),
+                iso(length)
+            ),
         );
     }
     let furthest = Duration::seconds(policy.max_ahead_seconds);
@@ -349,14 +403,30 @@ fn check_limits(
 /// ISO 8601 in days, hours, minutes and whole seconds (cut), as the catalogue writes durations.
 fn iso(duration: Duration) -> String {
     let seconds = duration.num_seconds();
-    let parts = [(seconds / 3600, 'H'), (seconds / 60 % 60, 'M'), (seconds % 60, 'S')];
-    let text: String = parts.iter().filter(|(n, _)| *n != 0).map(|(n, unit)| format!("{n}{unit}")).collect();
-    if text.is_empty() { "PT0S".to_owned() } else { format!("PT{text}") }
+    let parts = [
+        (seconds / 3600, 'H'),
+        (seconds / 60 % 60, 'M'),
+        (seconds % 60, 'S'),
+    ];
+    let text: String = parts
+        .iter()
+        .filter(|(n, _)| *n != 0)
+        .map(|(n, unit)| format!("{n}{unit}"))
+        .collect();
+    if text.is_empty() {
+        "PT0S".to_owned()
+    } else {
+        format!("PT{text}")
+    }
 }
 
 fn read_reason(text: &str, faults: &mut Faults) -> Option<String> {
     if text.trim().is_empty() {
-        faults.add(FaultName::ReasonEmpty, "$.reason", "say why you need this access");
+        faults.add(
+            FaultName::ReasonEmpty,
+            "$.reason",
+            "say why you need this access",
+        );
         return None;
     }
     let n_characters = text.chars().count();
@@ -364,7 +434,9 @@ fn read_reason(text: &str, faults: &mut Faults) -> Option<String> {
         faults.add(
             FaultName::ReasonTooLong,
             "$.reason",
-            format!("shorten the reason to {MAX_REASON_CHARACTERS} characters; it has {n_characters}"),
+            format!(
+                "shorten the reason to {MAX_REASON_CHARACTERS} characters; it has {n_characters}"
+            ),
         );
         return None;
     }
@@ -386,7 +458,8 @@ fn known<'a, N, T>(
 }
 
 fn named<T>(name: Result<T, NameError>, path: &str, faults: &mut Faults) -> Option<T> {
-    name.map_err(|error| faults.add(error.fault, path, error.why)).ok()
+    name.map_err(|error| faults.add(error.fault, path, error.why))
+        .ok()
 }
 
 #[cfg(test)]
@@ -397,7 +470,9 @@ pub(crate) mod tests {
     use crate::catalogue;
 
     fn now() -> DateTime<Utc> {
-        DateTime::parse_from_rfc3339("2026-06-01T12:00:00Z").unwrap().with_timezone(&Utc)
+        DateTime::parse_from_rfc3339("2026-06-01T12:00:00Z")
+            .unwrap()
+            .with_timezone(&Utc)
     }
 
     fn found() -> Found {
@@ -420,7 +495,8 @@ pub(crate) mod tests {
             (person.id.clone(), (person, 1))
         };
         Found {
-            database: catalogue::Database::read(&database, &mut faults).map(|database| (database, 3)),
+            database: catalogue::Database::read(&database, &mut faults)
+                .map(|database| (database, 3)),
             role: RolePolicy::read(&role, &mut faults).map(|role| (role, 7)),
             people: ["alice", "bob", "riko"].map(person).into(),
         }
@@ -440,7 +516,11 @@ pub(crate) mod tests {
         let request = draft.resolve(&found(), id, "arn", now(), &mut faults);
         match request {
             Some(request) if faults.is_empty() => Ok(request),
-            _ => Err(faults.into_vec().into_iter().map(|fault| fault.name).collect()),
+            _ => Err(faults
+                .into_vec()
+                .into_iter()
+                .map(|fault| fault.name)
+                .collect()),
         }
     }
 
@@ -485,15 +565,39 @@ pub(crate) mod tests {
             ("duration", json!("PT9H"), FaultName::WindowTooLong),
             ("duration", json!(60), FaultName::WrongType),
             ("duration", json!("soon"), FaultName::InvalidDuration),
-            ("end", json!("2026-06-01T14:00:00Z"), FaultName::ConflictingFields),
+            (
+                "end",
+                json!("2026-06-01T14:00:00Z"),
+                FaultName::ConflictingFields,
+            ),
             ("duration", Value::Null, FaultName::ConflictingFields),
-            ("start", json!("2026-06-09T13:00:00Z"), FaultName::StartTooFarAhead),
-            ("start", json!("2026-06-01T01:00:00Z"), FaultName::EndInThePast),
-            ("start", json!("2026-10-25T02:30:00"), FaultName::AmbiguousLocalTime),
-            ("start", json!("2027-03-28T02:30:00"), FaultName::NonexistentLocalTime),
+            (
+                "start",
+                json!("2026-06-09T13:00:00Z"),
+                FaultName::StartTooFarAhead,
+            ),
+            (
+                "start",
+                json!("2026-06-01T01:00:00Z"),
+                FaultName::EndInThePast,
+            ),
+            (
+                "start",
+                json!("2026-10-25T02:30:00"),
+                FaultName::AmbiguousLocalTime,
+            ),
+            (
+                "start",
+                json!("2027-03-28T02:30:00"),
+                FaultName::NonexistentLocalTime,
+            ),
             ("approvers", json!(["riko"]), FaultName::UnknownField),
         ] {
-            assert_eq!(resolve(&changed(field, value.clone())), Err(vec![fault]), "{field}: {value}");
+            assert_eq!(
+                resolve(&changed(field, value.clone())),
+                Err(vec![fault]),
+                "{field}: {value}"
+            );
         }
         let mut reversed = changed("end", json!("2026-06-01T13:00:00.900Z"));
         reversed["duration"] = Value::Null;
@@ -526,7 +630,12 @@ pub(crate) mod tests {
         until["duration"] = Value::Null;
         until["end"] = json!("2026-06-01T18:00:00.7");
         let request = resolve(&until).unwrap();
-        assert_eq!(request.window, WindowSpec::UntilEnd { end: now() + Duration::hours(4) });
+        assert_eq!(
+            request.window,
+            WindowSpec::UntilEnd {
+                end: now() + Duration::hours(4)
+            }
+        );
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Reads times and durations as people write them.
 
-use chrono::{DateTime, Duration, LocalResult, NaiveDateTime, SecondsFormat, TimeZone as _, Timelike as _, Utc};
+use chrono::{
+    DateTime, Duration, LocalResult, NaiveDateTime, SecondsFormat, TimeZone as _, Timelike as _,
+    Utc,
+};
 use chrono_tz::Tz;
 
 use crate::fault::FaultName;
@@ -17,7 +20,10 @@ pub struct TimeError {
 
 impl TimeError {
     fn new(fault: FaultName, message: impl Into<String>) -> Self {
-        Self { fault, message: message.into() }
+        Self {
+            fault,
+            message: message.into(),
+        }
     }
 }
 
@@ -29,7 +35,10 @@ pub fn read_time(text: &str, zone: Option<Tz>) -> Result<DateTime<Utc>, TimeErro
     if let Ok(time) = DateTime::parse_from_rfc3339(text) {
         // chrono keeps a leap second as a second of 2,000 ms; neither PostgreSQL nor Step Functions has one.
         if time.nanosecond() >= 1_000_000_000 {
-            return Err(TimeError::new(FaultName::InvalidTime, "give a time that is not a leap second"));
+            return Err(TimeError::new(
+                FaultName::InvalidTime,
+                "give a time that is not a leap second",
+            ));
         }
         return Ok(time.with_timezone(&Utc));
     }
@@ -61,7 +70,9 @@ pub fn read_time(text: &str, zone: Option<Tz>) -> Result<DateTime<Utc>, TimeErro
         )),
         LocalResult::None => Err(TimeError::new(
             FaultName::NonexistentLocalTime,
-            format!("this time never happens in {zone} because clocks go forward; choose another or add an offset"),
+            format!(
+                "this time never happens in {zone} because clocks go forward; choose another or add an offset"
+            ),
         )),
     }
 }
@@ -82,8 +93,10 @@ pub fn read_duration(text: &str) -> Result<Duration, TimeError> {
     if span.get_years() != 0 || span.get_months() != 0 {
         return Err(invalid());
     }
-    let seconds =
-        span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| invalid())?.as_secs();
+    let seconds = span
+        .to_duration(jiff::SpanRelativeTo::days_are_24_hours())
+        .map_err(|_| invalid())?
+        .as_secs();
     // Ten years: far above any limit of the catalogue, far below any overflow.
     if !(1..=315_360_000).contains(&seconds) {
         return Err(invalid());
@@ -94,7 +107,11 @@ pub fn read_duration(text: &str) -> Result<Duration, TimeError> {
 /// The first whole second that is not before `time`.
 #[must_use]
 pub fn round_up(time: DateTime<Utc>) -> DateTime<Utc> {
-    if time.nanosecond() == 0 { time } else { round_down(time) + Duration::seconds(1) }
+    if time.nanosecond() == 0 {
+        time
+    } else {
+        round_down(time) + Duration::seconds(1)
+    }
 }
 
 /// The last whole second that is not after `time`.
@@ -115,20 +132,31 @@ mod tests {
     use super::*;
 
     fn utc(text: &str) -> DateTime<Utc> {
-        DateTime::parse_from_rfc3339(text).unwrap().with_timezone(&Utc)
+        DateTime::parse_from_rfc3339(text)
+            .unwrap()
+            .with_timezone(&Utc)
     }
 
     #[test]
     fn any_offset_becomes_utc() {
-        assert_eq!(read_time("2026-03-01T09:00:00+09:00", None).unwrap(), utc("2026-03-01T00:00:00Z"));
-        assert_eq!(read_time("2026-03-01T00:00:00Z", None).unwrap(), utc("2026-03-01T00:00:00Z"));
+        assert_eq!(
+            read_time("2026-03-01T09:00:00+09:00", None).unwrap(),
+            utc("2026-03-01T00:00:00Z")
+        );
+        assert_eq!(
+            read_time("2026-03-01T00:00:00Z", None).unwrap(),
+            utc("2026-03-01T00:00:00Z")
+        );
     }
 
     #[test]
     fn a_local_time_needs_a_zone() {
         let error = read_time("2026-03-01T09:00", None).unwrap_err();
         assert_eq!(error.fault, FaultName::TimeWithoutOffset);
-        assert_eq!(read_time("2026-03-01T09:00", Some(Tz::Asia__Tokyo)).unwrap(), utc("2026-03-01T00:00:00Z"));
+        assert_eq!(
+            read_time("2026-03-01T09:00", Some(Tz::Asia__Tokyo)).unwrap(),
+            utc("2026-03-01T00:00:00Z")
+        );
     }
 
     #[test]
@@ -136,7 +164,11 @@ mod tests {
         let berlin = Some(Tz::Europe__Berlin);
         let repeated = read_time("2026-10-25T02:30:00", berlin).unwrap_err();
         assert_eq!(repeated.fault, FaultName::AmbiguousLocalTime);
-        assert!(repeated.message.contains("2026-10-25T02:30:00+02:00 or 2026-10-25T02:30:00+01:00"));
+        assert!(
+            repeated
+                .message
+                .contains("2026-10-25T02:30:00+02:00 or 2026-10-25T02:30:00+01:00")
+        );
         assert_eq!(
             read_time("2026-03-29T02:30:00", berlin).unwrap_err().fault,
             FaultName::NonexistentLocalTime
@@ -145,20 +177,48 @@ mod tests {
 
     #[test]
     fn what_is_no_time_is_refused() {
-        for text in ["", "tomorrow", "2026-02-30T00:00:00Z", "2026-03-01", "1767225600", "2026-12-31T23:59:60Z"] {
-            assert_eq!(read_time(text, None).unwrap_err().fault, FaultName::InvalidTime, "{text}");
+        for text in [
+            "",
+            "tomorrow",
+            "2026-02-30T00:00:00Z",
+            "2026-03-01",
+            "1767225600",
+            "2026-12-31T23:59:60Z",
+        ] {
+            assert_eq!(
+                read_time(text, None).unwrap_err().fault,
+                FaultName::InvalidTime,
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn durations_are_read_in_both_forms() {
-        for (text, seconds) in
-            [("PT1H", 3600), ("90m", 5400), ("1h30m", 5400), ("PT20S", 20), ("20s", 20), ("P1D", 86_400), ("1h 30m", 5400)]
-        {
-            assert_eq!(read_duration(text).unwrap(), Duration::seconds(seconds), "{text}");
+        for (text, seconds) in [
+            ("PT1H", 3600),
+            ("90m", 5400),
+            ("1h30m", 5400),
+            ("PT20S", 20),
+            ("20s", 20),
+            ("P1D", 86_400),
+            ("1h 30m", 5400),
+        ] {
+            assert_eq!(
+                read_duration(text).unwrap(),
+                Duration::seconds(seconds),
+                "{text}"
+            );
         }
-        for text in ["", "0s", "-1h", "PT-1H", "1 month", "P1Y", "P1M", "1", "soon", "PT0.4S", "P99999D", "1h ago"] {
-            assert_eq!(read_duration(text).unwrap_err().fault, FaultName::InvalidDuration, "{text}");
+        for text in [
+            "", "0s", "-1h", "PT-1H", "1 month", "P1Y", "P1M", "1", "soon", "PT0.4S", "P99999D",
+            "1h ago",
+        ] {
+            assert_eq!(
+                read_duration(text).unwrap_err().fault,
+                FaultName::InvalidDuration,
+                "{text}"
+            );
         }
     }
 
@@ -167,6 +227,9 @@ mod tests {
         let time = utc("2026-01-01T00:00:00.001Z");
         assert_eq!(round_up(time), utc("2026-01-01T00:00:01Z"));
         assert_eq!(round_down(time), utc("2026-01-01T00:00:00Z"));
-        assert_eq!(round_up(utc("2026-01-01T00:00:00Z")), utc("2026-01-01T00:00:00Z"));
+        assert_eq!(
+            round_up(utc("2026-01-01T00:00:00Z")),
+            utc("2026-01-01T00:00:00Z")
+        );
     }
 }

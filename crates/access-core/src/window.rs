@@ -133,7 +133,9 @@ mod tests {
 
     #[test]
     fn late_approval_keeps_a_fixed_end_and_moves_a_relative_one() {
-        let fixed = WindowSpec::Fixed { window: Window::new(at(0), at(100)).unwrap() };
+        let fixed = WindowSpec::Fixed {
+            window: Window::new(at(0), at(100)).unwrap(),
+        };
         assert_eq!(fixed.approved_at(at(-50)), Window::new(at(0), at(100)));
         assert_eq!(fixed.approved_at(at(60)), Window::new(at(60), at(100)));
         assert_eq!(fixed.approved_at(at(100)), None);

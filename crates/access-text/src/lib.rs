@@ -12,6 +12,7 @@ mod form;
 mod headers;
 mod message;
 mod moment;
+mod of_request;
 mod page;
 mod request_text;
 mod texts;

@@ -1,2 +1,30 @@
-//! To be written.
-fn main() {}
+//! approval: the page on which people decide, and the only holder of task tokens.
+
+use access_aws::clients::{environment, sdk_config};
+use access_aws::seal::SealingKey;
+use access_aws::table::Table;
+use lambda_shell::RuntimeError;
+
+mod deciding;
+mod handler;
+mod page;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), RuntimeError> {
+    lambda_shell::start_logging();
+    let config = sdk_config().await;
+    let kms = aws_sdk_kms::Client::new(&config);
+    let handler = handler::Handler {
+        link_key: SealingKey::new(kms.clone(), environment("LATCHKEY_LINK_KEY_ARN")?),
+        deciding: deciding::Deciding {
+            table: Table::new(
+                aws_sdk_dynamodb::Client::new(&config),
+                environment("LATCHKEY_TABLE")?,
+            ),
+            vote_key: SealingKey::new(kms, environment("LATCHKEY_VOTE_KEY_ARN")?),
+            step_functions: aws_sdk_sfn::Client::new(&config),
+            now: chrono::Utc::now,
+        },
+    };
+    lambda_shell::serve(|invocation| handler.handle(invocation)).await
+}

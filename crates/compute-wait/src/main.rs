@@ -1,2 +1,26 @@
-//! To be written.
-fn main() {}
+//! compute-wait: takes a request in, or says everything that is wrong with it.
+
+use access_aws::catalogue::Catalogue;
+use access_aws::clients::{environment, sdk_config};
+use access_aws::table::Table;
+use lambda_shell::RuntimeError;
+
+mod handler;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), RuntimeError> {
+    lambda_shell::start_logging();
+    let config = sdk_config().await;
+    let handler = handler::Handler {
+        catalogue: Catalogue::new(
+            aws_sdk_ssm::Client::new(&config),
+            environment("LATCHKEY_CATALOGUE_PREFIX")?,
+        ),
+        table: Table::new(
+            aws_sdk_dynamodb::Client::new(&config),
+            environment("LATCHKEY_TABLE")?,
+        ),
+        now: chrono::Utc::now,
+    };
+    lambda_shell::serve(|invocation| handler.handle(invocation)).await
+}

@@ -1,2 +1,23 @@
-//! To be written.
-fn main() {}
+//! disable-login: closes a role whose window is over, and proves it. It cannot open anything.
+
+use access_aws::clients::{environment, sdk_config};
+use access_aws::table::Table;
+use database_shell::Reach;
+use lambda_shell::RuntimeError;
+
+mod handler;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), RuntimeError> {
+    lambda_shell::start_logging();
+    let config = sdk_config().await;
+    let handler = handler::Handler {
+        table: Table::new(
+            aws_sdk_dynamodb::Client::new(&config),
+            environment("LATCHKEY_TABLE")?,
+        ),
+        reach: Reach::new(&config),
+        now: chrono::Utc::now,
+    };
+    lambda_shell::serve(|invocation| handler.handle(invocation)).await
+}

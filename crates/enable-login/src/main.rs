@@ -1,2 +1,28 @@
-//! To be written.
-fn main() {}
+//! enable-login: says whether a role could be opened, and opens it for an approved window. The only function that may.
+
+use access_aws::clients::{environment, sdk_config};
+use access_aws::seal::SealingKey;
+use access_aws::table::Table;
+use database_shell::Reach;
+use lambda_shell::RuntimeError;
+
+mod handler;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), RuntimeError> {
+    lambda_shell::start_logging();
+    let config = sdk_config().await;
+    let handler = handler::Handler {
+        table: Table::new(
+            aws_sdk_dynamodb::Client::new(&config),
+            environment("LATCHKEY_TABLE")?,
+        ),
+        vote_key: SealingKey::new(
+            aws_sdk_kms::Client::new(&config),
+            environment("LATCHKEY_VOTE_KEY_ARN")?,
+        ),
+        reach: Reach::new(&config),
+        now: chrono::Utc::now,
+    };
+    lambda_shell::serve(|invocation| handler.handle(invocation)).await
+}

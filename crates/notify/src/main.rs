@@ -1,2 +1,32 @@
-//! To be written.
-fn main() {}
+//! notify: asks approvers, each with a link of their own, and tells everybody concerned what happened.
+
+use access_aws::clients::{environment, sdk_config};
+use access_aws::message::Topic;
+use access_aws::seal::SealingKey;
+use access_aws::table::Table;
+use lambda_shell::RuntimeError;
+
+mod handler;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), RuntimeError> {
+    lambda_shell::start_logging();
+    let config = sdk_config().await;
+    let handler = handler::Handler {
+        table: Table::new(
+            aws_sdk_dynamodb::Client::new(&config),
+            environment("LATCHKEY_TABLE")?,
+        ),
+        topic: Topic::new(
+            aws_sdk_sns::Client::new(&config),
+            environment("LATCHKEY_TOPIC_ARN")?,
+        ),
+        link_key: SealingKey::new(
+            aws_sdk_kms::Client::new(&config),
+            environment("LATCHKEY_LINK_KEY_ARN")?,
+        ),
+        callback_url: environment("LATCHKEY_CALLBACK_URL")?,
+        now: chrono::Utc::now,
+    };
+    lambda_shell::serve(|invocation| handler.handle(invocation)).await
+}

@@ -1,0 +1,37 @@
+//! Tells apart who calls: the state machine, or a browser through the HTTP API.
+
+use access_aws::seal::SealingKey;
+use access_contract::payload::{Answer, Approval};
+use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
+use lambda_shell::{Failure, Invocation};
+use serde_json::Value;
+
+use crate::deciding::Deciding;
+use crate::page;
+
+pub(crate) struct Handler {
+    pub(crate) link_key: SealingKey,
+    pub(crate) deciding: Deciding,
+}
+
+impl Handler {
+    pub(crate) async fn handle(&self, invocation: Invocation) -> Result<Value, Failure> {
+        if invocation.payload.get("requestContext").is_some() {
+            let request: ApiGatewayV2httpRequest = lambda_shell::read(invocation.payload)?;
+            return page::answer(self, &request, &invocation.invocation_id).await;
+        }
+        let outcome = match lambda_shell::read(invocation.payload)? {
+            Approval::AwaitDecision {
+                request_id,
+                task_token,
+                ..
+            } => {
+                self.deciding
+                    .await_decision(&request_id, &task_token)
+                    .await?
+            }
+            Approval::Settle(step) => self.deciding.settle(&step.request_id).await?,
+        };
+        lambda_shell::write(&Answer::from(outcome))
+    }
+}

@@ -1,0 +1,57 @@
+//! From the execution's input to a stored request, or to all of its faults at once.
+
+use access_aws::Error;
+use access_aws::catalogue::Catalogue;
+use access_aws::table::Table;
+use access_contract::payload::{Answer, ComputeWait, Outcome};
+use access_core::{Faults, RequestDraft, RequestId};
+use chrono::{DateTime, Utc};
+use lambda_shell::{Failure, Invocation};
+use serde_json::Value;
+
+pub(crate) struct Handler {
+    pub(crate) catalogue: Catalogue,
+    pub(crate) table: Table,
+    pub(crate) now: fn() -> DateTime<Utc>,
+}
+
+impl Handler {
+    pub(crate) async fn handle(&self, invocation: Invocation) -> Result<Value, Failure> {
+        let event: ComputeWait = lambda_shell::read(invocation.payload)?;
+        let outcome = self
+            .compute_wait(&event)
+            .await
+            .map_err(|error| Failure::new(error.name(), error.to_string()))?;
+        lambda_shell::write(&Answer::from(outcome))
+    }
+
+    async fn compute_wait(&self, event: &ComputeWait) -> Result<Outcome, Error> {
+        let now = (self.now)();
+        let request_id = RequestId::of_execution(&event.execution.arn, &event.execution.started_at);
+        let mut faults = Faults::new();
+        let draft = RequestDraft::read(&event.request, &mut faults);
+        let found = self.catalogue.find(&draft).await?;
+        let Some(request) = draft.resolve(
+            &found,
+            request_id.clone(),
+            &event.execution.arn,
+            now,
+            &mut faults,
+        ) else {
+            let faults = faults.into_vec();
+            tracing::info!(%request_id, n_faults = faults.len(), "request refused");
+            return Ok(Outcome::Refused { faults });
+        };
+        let decide_by = if self.table.create_request(&request).await? {
+            request.decide_by
+        } else {
+            // An earlier attempt of this step stored it; what it stored stands.
+            self.table.request(&request_id).await?.request.decide_by
+        };
+        tracing::info!(%request_id, target = %request.target, requester = %request.requester.id, "request stored");
+        Ok(Outcome::Accepted {
+            request_id,
+            decide_within_seconds: (decide_by - now).num_seconds().max(1),
+        })
+    }
+}

@@ -1,0 +1,201 @@
+//! The only library that knows both AWS and PostgreSQL: from a catalogue entry to an open connection or a proof.
+
+use std::time::Duration;
+
+use access_aws::database::{self, Servers};
+use access_aws::rds_roots;
+use access_aws::secret::Secrets;
+use access_contract::ErrorName;
+use access_core::RoleName;
+use access_core::catalogue::{CaSource, Credential, Database, HostPort, Login};
+use access_postgres::{
+    ClosingPace, ClosingTargets, Connection, Endpoint, Password, ProofOfClosing, SystemIdentifier,
+    TlsSettings, TrustedRoots,
+};
+use aws_config::SdkConfig;
+use chrono::{DateTime, Utc};
+
+/// Why a database could not be reached or did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Something on AWS.
+    #[error(transparent)]
+    Aws(#[from] access_aws::Error),
+    /// Something on PostgreSQL.
+    #[error("{}", chain(.0))]
+    Postgres(#[from] access_postgres::Error),
+    /// No roots are known for the database's region.
+    #[error(
+        "no RDS roots are built in for region {0}; name a parameter with the region's roots as \"ca\" in the catalogue"
+    )]
+    UnknownRegion(String),
+}
+
+impl Error {
+    /// The name that reaches the state machine.
+    #[must_use]
+    pub fn name(&self) -> ErrorName {
+        use access_postgres::Error as Postgres;
+        match self {
+            Self::Aws(error) => error.name(),
+            Self::UnknownRegion(_) => ErrorName::CatalogueFaulty,
+            Self::Postgres(error) => match error {
+                Postgres::NotTheRegisteredServer { .. } => ErrorName::NotTheRegisteredDatabase,
+                Postgres::NotProved(_) => ErrorName::NotProvedClosed,
+                Postgres::NoRoots
+                | Postgres::InvalidRoots { .. }
+                | Postgres::UnusableRoot { .. }
+                | Postgres::TlsUnavailable { .. } => ErrorName::CatalogueFaulty,
+                error if error.retryable() => ErrorName::DatabaseUnreachable,
+                _ => ErrorName::DatabaseRefused,
+            },
+        }
+    }
+}
+
+/// What it takes to reach databases.
+pub struct Reach {
+    rds: aws_sdk_rds::Client,
+    ssm: aws_sdk_ssm::Client,
+    secrets: Secrets,
+    region: String,
+}
+
+/// A database whose servers and certificates are known.
+pub struct Located<'a> {
+    reach: &'a Reach,
+    database: &'a Database,
+    servers: Servers,
+    tls: TlsSettings,
+}
+
+impl Reach {
+    /// Reaches databases with the function's own rights.
+    #[must_use]
+    pub fn new(config: &SdkConfig) -> Self {
+        Self {
+            rds: aws_sdk_rds::Client::new(config),
+            ssm: aws_sdk_ssm::Client::new(config),
+            secrets: Secrets::new(config),
+            region: config.region().map(ToString::to_string).unwrap_or_default(),
+        }
+    }
+
+    /// Finds the servers of `database` and whom to trust for them.
+    ///
+    /// # Errors
+    /// [`Error`] named `DatabaseUnreachable`, `CatalogueUnavailable` or `CatalogueFaulty`.
+    pub async fn locate<'a>(&'a self, database: &'a Database) -> Result<Located<'a>, Error> {
+        let servers = database::locate(&self.rds, &database.location).await?;
+        let tls = match &database.ca {
+            CaSource::Rds => {
+                let region = database.region.as_deref().unwrap_or(&self.region);
+                let roots = rds_roots::of_region(region)
+                    .ok_or_else(|| Error::UnknownRegion(region.to_owned()))?;
+                TlsSettings::verify_full(TrustedRoots::from_pem(roots)?)?
+            }
+            CaSource::Parameter(name) => {
+                let pem = access_aws::catalogue::Catalogue::certificate_authority(&self.ssm, name)
+                    .await?;
+                TlsSettings::verify_full(TrustedRoots::from_pem(&pem)?)?
+            }
+        };
+        Ok(Located {
+            reach: self,
+            database,
+            servers,
+            tls,
+        })
+    }
+}
+
+impl Located<'_> {
+    /// Connects to the server that takes changes.
+    ///
+    /// # Errors
+    /// [`Error`] named `DatabaseUnreachable`, `DatabaseRefused` or `SecretUnavailable`.
+    pub async fn connect(&self, login: &Login) -> Result<Connection, Error> {
+        let writer = &self.servers.writer;
+        let endpoint = self.endpoint(writer);
+        let proven = self.login(login, writer).await?;
+        match access_postgres::connect(&endpoint, &proven, &self.tls).await {
+            // A secret that was rotated a moment ago: what was read may have been the old one.
+            Err(access_postgres::Error::AuthenticationRefused { .. }) => {
+                let proven = self.login(login, writer).await?;
+                Ok(access_postgres::connect(&endpoint, &proven, &self.tls).await?)
+            }
+            answer => Ok(answer?),
+        }
+    }
+
+    /// Closes `role` on every server of the database, and proves it.
+    ///
+    /// # Errors
+    /// [`Error`] named `NotProvedClosed`, or as for [`Located::connect`].
+    pub async fn close(
+        &self,
+        login: &Login,
+        role: &RoleName,
+        system_identifier: Option<SystemIdentifier>,
+        deadline: Duration,
+        now: fn() -> DateTime<Utc>,
+    ) -> Result<ProofOfClosing, Error> {
+        let targets = ClosingTargets {
+            writer: self.endpoint(&self.servers.writer),
+            readers: self
+                .servers
+                .readers
+                .iter()
+                .map(|reader| self.endpoint(reader))
+                .collect(),
+            system_identifier,
+        };
+        let pace = ClosingPace::within(deadline);
+        let proven = self.login(login, &self.servers.writer).await?;
+        match access_postgres::close(&targets, &proven, &self.tls, role.as_str(), &pace, now).await
+        {
+            Err(access_postgres::Error::AuthenticationRefused { .. }) => {
+                let proven = self.login(login, &self.servers.writer).await?;
+                Ok(
+                    access_postgres::close(&targets, &proven, &self.tls, role.as_str(), &pace, now)
+                        .await?,
+                )
+            }
+            answer => Ok(answer?),
+        }
+    }
+
+    fn endpoint(&self, server: &HostPort) -> Endpoint {
+        Endpoint {
+            host: server.host.clone(),
+            port: server.port,
+            database: self.database.database.clone(),
+        }
+    }
+
+    async fn login(
+        &self,
+        login: &Login,
+        server: &HostPort,
+    ) -> Result<access_postgres::Login, Error> {
+        let region = self.database.region.as_deref();
+        let password = self.reach.secrets.password(login, server, region).await?;
+        let password = Password::new(password.expose().to_owned());
+        Ok(match login.credential {
+            Credential::Secret(_) => access_postgres::Login::with_password(&login.user, password),
+            Credential::Iam => access_postgres::Login::with_token(&login.user, password),
+        })
+    }
+}
+
+/// An error and everything below it: tokio-postgres and rustls say the cause only there.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,181 @@
+//! Converge without the right to open: the end of a window, proved.
+
+use std::time::Duration;
+
+use access_aws::table::{Closing, StoredRequest, Table};
+use access_contract::payload::{Answer, DisableLogin, Outcome};
+use access_contract::{ErrorName, Status};
+use access_core::{Desired, RequestId, converge, time};
+use chrono::{DateTime, Utc};
+use database_shell::Reach;
+use lambda_shell::{Failure, Invocation};
+use serde_json::Value;
+
+/// How long one call tries to prove the closing. The state machine calls again and again; the
+/// function's time limit in `template.yaml` leaves room around this.
+const PROOF_DEADLINE: Duration = Duration::from_secs(40);
+
+pub(crate) struct Handler {
+    pub(crate) table: Table,
+    pub(crate) reach: Reach,
+    pub(crate) now: fn() -> DateTime<Utc>,
+}
+
+impl Handler {
+    pub(crate) async fn handle(&self, invocation: Invocation) -> Result<Value, Failure> {
+        let outcome = match lambda_shell::read(invocation.payload)? {
+            DisableLogin::Close(step) => self.close(&step.request_id).await?,
+            DisableLogin::EndEarly(step) => self.end_early(&step.request_id).await?,
+        };
+        lambda_shell::write(&Answer::from(outcome))
+    }
+
+    /// Ends a window now, whatever became of its opening, and closes.
+    async fn end_early(&self, id: &RequestId) -> Result<Outcome, Failure> {
+        // While it is not armed nothing can be open, and after this nothing can arm it.
+        self.table.record_refusal(id, &[]).await.map_err(aws)?;
+        let stored = self.table.request(id).await.map_err(aws)?;
+        if stored.status == Status::Open {
+            self.table
+                .end_early(&stored.request, (self.now)())
+                .await
+                .map_err(aws)?;
+        }
+        self.close(id).await
+    }
+
+    /// Closes the role if this window is over and no other one covers now.
+    async fn close(&self, id: &RequestId) -> Result<Outcome, Failure> {
+        let stored = self.table.request(id).await.map_err(aws)?;
+        match stored.status {
+            Status::Open => {}
+            Status::Ended => return Ok(ended(&stored)),
+            Status::Closed | Status::Refused | Status::Rejected | Status::Expired => {
+                return Ok(Outcome::Closed);
+            }
+            Status::Pending | Status::Approved => {
+                return Err(Failure::new(
+                    ErrorName::RequestConflict,
+                    format!(
+                        "request {id} is {}; there is nothing to close",
+                        stored.status.as_str()
+                    ),
+                ));
+            }
+        }
+        let request = &stored.request;
+        let now = (self.now)();
+        let rows = self
+            .table
+            .windows(&request.target, &request.role)
+            .await
+            .map_err(aws)?;
+        if let Some(row) = rows.iter().find(|row| row.request_id == *id)
+            && !row.is_over(now)
+        {
+            return Ok(Outcome::NotYet {
+                wait_until: time::to_wait_timestamp(row.window.end()),
+            });
+        }
+        if let Desired::Open { until } = converge::desired(&rows, now) {
+            return self.end_under_another_window(stored, until, now).await;
+        }
+        let closing = self.prove_closed(&stored).await?;
+        self.table
+            .record_closing(request, Status::Open, Status::Closed, &closing)
+            .await
+            .map_err(aws)?;
+        Ok(Outcome::Closed)
+    }
+
+    async fn prove_closed(&self, stored: &StoredRequest) -> Result<Closing, Failure> {
+        let request = &stored.request;
+        // Where the role was opened, whatever the catalogue says by now.
+        let expected = stored
+            .server
+            .as_ref()
+            .map(|pin| pin.system_identifier.parse())
+            .transpose()
+            .map_err(|_| {
+                Failure::new(
+                    ErrorName::Internal,
+                    "the request has a damaged system identifier",
+                )
+            })?;
+        let located = self
+            .reach
+            .locate(&request.database)
+            .await
+            .map_err(database)?;
+        let proof = located
+            .close(
+                &request.database.closer,
+                &request.role,
+                expected,
+                PROOF_DEADLINE,
+                self.now,
+            )
+            .await
+            .map_err(database)?;
+        tracing::info!(
+            request_id = %request.request_id,
+            connected_at = %proof.connected_at,
+            login_refused_at = %proof.login_refused_at,
+            sessions_gone_at = %proof.sessions_gone_at,
+            proved_at = %proof.proved_at,
+            n_sessions_ended = proof.n_sessions_ended,
+            "role proved closed"
+        );
+        Ok(Closing {
+            at: proof.proved_at,
+            n_sessions_ended: u64::try_from(proof.n_sessions_ended).unwrap_or(u64::MAX),
+            login_refused_at: Some(proof.login_refused_at),
+            sessions_gone_at: Some(proof.sessions_gone_at),
+            open_until: None,
+        })
+    }
+
+    async fn end_under_another_window(
+        &self,
+        stored: StoredRequest,
+        until: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<Outcome, Failure> {
+        let closing = Closing {
+            at: now,
+            n_sessions_ended: 0,
+            login_refused_at: None,
+            sessions_gone_at: None,
+            open_until: Some(until),
+        };
+        self.table
+            .record_closing(&stored.request, Status::Open, Status::Ended, &closing)
+            .await
+            .map_err(aws)?;
+        tracing::info!(request_id = %stored.request.request_id, open_until = %until, "window ended under another one");
+        Ok(Outcome::EndedRoleStillOpen {
+            open_until: time::to_wait_timestamp(until),
+        })
+    }
+}
+
+fn ended(stored: &StoredRequest) -> Outcome {
+    match stored
+        .closing
+        .as_ref()
+        .and_then(|closing| closing.open_until)
+    {
+        Some(until) => Outcome::EndedRoleStillOpen {
+            open_until: time::to_wait_timestamp(until),
+        },
+        None => Outcome::Closed,
+    }
+}
+
+fn aws(error: access_aws::Error) -> Failure {
+    Failure::new(error.name(), error.to_string())
+}
+
+fn database(error: database_shell::Error) -> Failure {
+    Failure::new(error.name(), error.to_string())
+}

@@ -1,0 +1,341 @@
+//! Preflight, and converge with the right to open.
+
+use access_aws::seal::SealingKey;
+use access_aws::table::{ServerPin, StoredRequest, Table};
+use access_contract::payload::{Answer, EnableLogin, Outcome};
+use access_contract::{ErrorName, Status, seal};
+use access_core::{
+    Decision, Desired, Fault, FaultName, RequestId, Window, WindowSpec, converge, decision, time,
+};
+use access_postgres::{Connection, RoleState, ValidUntil};
+use chrono::{DateTime, Duration, Utc};
+use database_shell::Reach;
+use lambda_shell::{Failure, Invocation};
+use serde_json::Value;
+
+/// How often converge starts over when the windows change under it.
+const MAX_ROUNDS: usize = 5;
+
+pub(crate) struct Handler {
+    pub(crate) table: Table,
+    pub(crate) vote_key: SealingKey,
+    pub(crate) reach: Reach,
+    pub(crate) now: fn() -> DateTime<Utc>,
+}
+
+impl Handler {
+    pub(crate) async fn handle(&self, invocation: Invocation) -> Result<Value, Failure> {
+        let outcome = match lambda_shell::read(invocation.payload)? {
+            EnableLogin::Preflight(step) => self.preflight(&step.request_id).await?,
+            EnableLogin::Open(step) => self.open(&step.request_id).await?,
+        };
+        lambda_shell::write(&Answer::from(outcome))
+    }
+
+    /// Could this request be opened? Changes nothing in the database.
+    async fn preflight(&self, id: &RequestId) -> Result<Outcome, Failure> {
+        let stored = self.table.request(id).await.map_err(aws)?;
+        let located = self
+            .reach
+            .locate(&stored.request.database)
+            .await
+            .map_err(database)?;
+        let connection = located
+            .connect(&stored.request.database.opener)
+            .await
+            .map_err(database)?;
+        let server = connection.server().await.map_err(postgres)?;
+        let state = match connection.role_state(stored.request.role.as_str()).await {
+            Ok(state) => state,
+            Err(error) => return self.refuse_or_fail(id, error).await,
+        };
+        connection.end().await;
+
+        let faults = preflight_faults(&stored, &state);
+        if !faults.is_empty() {
+            return self.refuse(id, faults).await;
+        }
+        let pin = ServerPin {
+            system_identifier: server.system_identifier.to_string(),
+            role_oid: state.oid,
+        };
+        self.table.pin_server(id, &pin).await.map_err(aws)?;
+        Ok(Outcome::Ready)
+    }
+
+    /// Opens the role for its window, if people approved it and the window covers now.
+    async fn open(&self, id: &RequestId) -> Result<Outcome, Failure> {
+        let stored = self.table.request(id).await.map_err(aws)?;
+        let window = match (stored.status, stored.window) {
+            (Status::Approved | Status::Open, Some(window)) => window,
+            (Status::Refused, _) => {
+                return Ok(Outcome::Refused {
+                    faults: stored.refusal,
+                });
+            }
+            (Status::Closed | Status::Ended, _) => {
+                return Ok(Outcome::Refused {
+                    faults: vec![over()],
+                });
+            }
+            (status, _) => {
+                return Err(Failure::new(
+                    ErrorName::RequestConflict,
+                    format!(
+                        "request {id} is {}; only an approved one is opened",
+                        status.as_str()
+                    ),
+                ));
+            }
+        };
+        let now = (self.now)();
+        if now < window.start() {
+            return Ok(Outcome::NotYet {
+                wait_until: time::to_wait_timestamp(window.start()),
+            });
+        }
+        if now >= window.end() {
+            return self.refuse(id, vec![over()]).await;
+        }
+        if !self.is_proved_approved(&stored, window).await? {
+            tracing::error!(request_id = %id, "the recorded votes do not prove the approval");
+            let message = "ask again: the recorded votes do not prove that enough people approved this request";
+            return self
+                .refuse(id, vec![Fault::new(FaultName::NotApproved, "$", message)])
+                .await;
+        }
+        let located = self
+            .reach
+            .locate(&stored.request.database)
+            .await
+            .map_err(database)?;
+        let connection = located
+            .connect(&stored.request.database.opener)
+            .await
+            .map_err(database)?;
+        if let Some(refused) = self.refuse_another_server(&stored, &connection).await? {
+            return Ok(refused);
+        }
+        if stored.status == Status::Approved
+            && !self.table.arm(&stored.request, window).await.map_err(aws)?
+            && self.table.request(id).await.map_err(aws)?.status != Status::Open
+        {
+            return Ok(Outcome::Refused {
+                faults: vec![over()],
+            });
+        }
+        let outcome = self.converge(&stored, window, &connection).await?;
+        connection.end().await;
+        Ok(outcome)
+    }
+
+    /// Makes the role what its windows say, observes it, and starts over if they changed meanwhile.
+    async fn converge(
+        &self,
+        stored: &StoredRequest,
+        window: Window,
+        connection: &Connection,
+    ) -> Result<Outcome, Failure> {
+        let (id, role) = (&stored.request.request_id, stored.request.role.as_str());
+        for _ in 0..MAX_ROUNDS {
+            let rows = self
+                .table
+                .windows(&stored.request.target, &stored.request.role)
+                .await
+                .map_err(aws)?;
+            let now = (self.now)();
+            let own_is_over = rows
+                .iter()
+                .find(|row| row.request_id == *id)
+                .is_none_or(|row| row.is_over(now));
+            let desired = converge::desired(&rows, now);
+            let Desired::Open { until } = desired else {
+                return Ok(Outcome::Refused {
+                    faults: vec![over()],
+                });
+            };
+            if own_is_over {
+                return Ok(Outcome::Refused {
+                    faults: vec![over()],
+                });
+            }
+            if let Err(error) = connection.open_login(role, until).await {
+                return self.refuse_or_fail(id, error).await;
+            }
+            let state = connection.role_state(role).await.map_err(postgres)?;
+            let rows = self
+                .table
+                .windows(&stored.request.target, &stored.request.role)
+                .await
+                .map_err(aws)?;
+            let is_as_desired = state.can_login && state.valid_until == ValidUntil::At(until);
+            if is_as_desired && converge::desired(&rows, (self.now)()) == desired {
+                tracing::info!(request_id = %id, %until, "role opened");
+                return Ok(Outcome::Opened {
+                    end: time::to_wait_timestamp(window.end()),
+                });
+            }
+        }
+        Err(Failure::new(
+            ErrorName::Internal,
+            format!(
+                "the windows of role {role:?} changed {MAX_ROUNDS} times while it was being opened"
+            ),
+        ))
+    }
+
+    /// Counts only votes whose seal KMS verifies; neither the recorded decision nor the callback is believed.
+    async fn is_proved_approved(
+        &self,
+        stored: &StoredRequest,
+        window: Window,
+    ) -> Result<bool, Failure> {
+        let request = &stored.request;
+        let mut votes = Vec::new();
+        for sealed in self.table.votes(&request.request_id).await.map_err(aws)? {
+            let text = seal::sealed_text(&request.request_id, &stored.digest, &sealed.vote);
+            if self
+                .vote_key
+                .verify(&text, &seal::decode(&sealed.seal))
+                .await
+                .map_err(aws)?
+            {
+                votes.push(sealed.vote);
+            } else {
+                tracing::error!(request_id = %request.request_id, approver = %sealed.vote.approver, "vote with a wrong seal");
+            }
+        }
+        let Decision::Approved { at, .. } = decision::tally(request, &votes, request.decide_by)
+        else {
+            return Ok(false);
+        };
+        Ok(request.window.approved_at(at) == Some(window))
+    }
+
+    /// The server and the role must be those that preflight saw.
+    async fn refuse_another_server(
+        &self,
+        stored: &StoredRequest,
+        connection: &Connection,
+    ) -> Result<Option<Outcome>, Failure> {
+        let id = &stored.request.request_id;
+        let Some(pin) = &stored.server else {
+            return Err(Failure::new(
+                ErrorName::RequestConflict,
+                format!("request {id} was never checked"),
+            ));
+        };
+        let expected = pin.system_identifier.parse().map_err(|_| {
+            Failure::new(
+                ErrorName::Internal,
+                format!("request {id} has a damaged system identifier"),
+            )
+        })?;
+        connection
+            .expect_server(Some(expected))
+            .await
+            .map_err(postgres)?;
+        let state = match connection.role_state(stored.request.role.as_str()).await {
+            Ok(state) => state,
+            Err(error) => return self.refuse_or_fail(id, error).await.map(Some),
+        };
+        let mut faults = preflight_faults(stored, &state);
+        if state.oid != pin.role_oid {
+            faults.push(Fault::new(
+                FaultName::RoleNotRegistered,
+                "$.role",
+                "ask again: another role has been registered under this name since the request was made",
+            ));
+        }
+        if faults.is_empty() {
+            Ok(None)
+        } else {
+            self.refuse(id, faults).await.map(Some)
+        }
+    }
+
+    /// What the database refuses for good becomes an answer to the requester; the rest is a failure.
+    async fn refuse_or_fail(
+        &self,
+        id: &RequestId,
+        error: access_postgres::Error,
+    ) -> Result<Outcome, Failure> {
+        use access_postgres::Error as Postgres;
+        let name = match &error {
+            Postgres::NotRegistered { .. } | Postgres::RoleChangedIdentity { .. } => {
+                FaultName::RoleNotRegistered
+            }
+            Postgres::CouldUndoItsWindow { .. } => FaultName::RoleTooPowerful,
+            Postgres::OwnsPreparedTransaction { .. } => FaultName::PreparedTransaction,
+            Postgres::WindowOutOfRange { .. } => FaultName::WindowTooLongForDatabase,
+            _ => return Err(postgres(error)),
+        };
+        self.refuse(id, vec![Fault::new(name, "$.role", error.to_string())])
+            .await
+    }
+
+    async fn refuse(&self, id: &RequestId, faults: Vec<Fault>) -> Result<Outcome, Failure> {
+        self.table.record_refusal(id, &faults).await.map_err(aws)?;
+        tracing::info!(request_id = %id, n_faults = faults.len(), "request refused");
+        Ok(Outcome::Refused { faults })
+    }
+}
+
+fn preflight_faults(stored: &StoredRequest, state: &RoleState) -> Vec<Fault> {
+    use access_postgres::Obstacle;
+    let role = stored.request.role.as_str();
+    let mut faults: Vec<_> = state
+        .obstacles(role)
+        .into_iter()
+        .map(|obstacle| {
+            let name = match &obstacle {
+                Obstacle::Dropped | Obstacle::Renamed { .. } | Obstacle::NotManageable => {
+                    FaultName::RoleNotRegistered
+                }
+                Obstacle::CouldUndoItsWindow => FaultName::RoleTooPowerful,
+                Obstacle::OwnsPreparedTransaction => FaultName::PreparedTransaction,
+            };
+            Fault::new(name, "$.role", obstacle.to_string())
+        })
+        .collect();
+    let longest = Duration::from_std(state.max_window).unwrap_or(Duration::MAX);
+    if length(&stored.request.window, stored.request.requested_at) > longest {
+        faults.push(Fault::new(
+            FaultName::WindowTooLongForDatabase,
+            "$",
+            format!(
+                "ask for at most {} seconds; the database allows no more for this role",
+                longest.num_seconds()
+            ),
+        ));
+    }
+    faults
+}
+
+fn length(window: &WindowSpec, from: DateTime<Utc>) -> Duration {
+    match *window {
+        WindowSpec::Fixed { window } => window.length(),
+        WindowSpec::UntilEnd { end } => end - from,
+        WindowSpec::ForDuration { seconds } => Duration::seconds(seconds),
+    }
+}
+
+fn over() -> Fault {
+    Fault::new(
+        FaultName::WindowOver,
+        "$",
+        "ask again: the window was over before it could be opened",
+    )
+}
+
+fn aws(error: access_aws::Error) -> Failure {
+    Failure::new(error.name(), error.to_string())
+}
+
+fn database(error: database_shell::Error) -> Failure {
+    Failure::new(error.name(), error.to_string())
+}
+
+fn postgres(error: access_postgres::Error) -> Failure {
+    database(database_shell::Error::from(error))
+}

@@ -1,0 +1,196 @@
+//! One message for each person and event, at least once and as a rule not twice.
+
+use access_aws::message::Topic;
+use access_aws::seal::SealingKey;
+use access_aws::table::{StoredRequest, Table};
+use access_contract::payload::{Answer, Event, Notify, Outcome};
+use access_contract::{ErrorName, Link};
+use access_core::request::PersonRef;
+use access_core::{PersonId, RequestId};
+use access_text::{Announcement, ENGLISH, Message, PersonView, RequestView};
+use chrono::{DateTime, Duration, Utc};
+use lambda_shell::{Failure, Invocation};
+use serde_json::Value;
+
+/// How long after the deadline a link still shows how it ended. It decides nothing any more then.
+const LINK_SHOWS_AFTER_DEADLINE: Duration = Duration::days(7);
+
+/// The word under which asking is remembered; announcements have the words of [`Event`].
+const ASKED: &str = "asked";
+
+pub(crate) struct Handler {
+    pub(crate) table: Table,
+    pub(crate) topic: Topic,
+    pub(crate) link_key: SealingKey,
+    pub(crate) callback_url: String,
+    pub(crate) now: fn() -> DateTime<Utc>,
+}
+
+impl Handler {
+    pub(crate) async fn handle(&self, invocation: Invocation) -> Result<Value, Failure> {
+        let outcome = match lambda_shell::read(invocation.payload)? {
+            Notify::Ask(step) => self.ask(&step.request_id).await?,
+            Notify::Announce {
+                request_id, event, ..
+            } => self.announce(&request_id, event).await?,
+        };
+        lambda_shell::write(&Answer::from(outcome))
+    }
+
+    async fn ask(&self, id: &RequestId) -> Result<Outcome, Failure> {
+        let stored = self.table.request(id).await.map_err(aws)?;
+        let view = self.view(&stored).await?;
+        let mut unsent = Unsent::default();
+        for approver in &stored.request.approvers {
+            let sent = async {
+                if self.table.was_sent(id, ASKED, &approver.id).await? {
+                    return Ok(());
+                }
+                let link = self.link(&stored, &approver.id).await?;
+                let message =
+                    access_text::ask(&ENGLISH, &view, &person(approver), &link, (self.now)());
+                self.send(id, ASKED, &approver.id, &message).await
+            };
+            unsent.note(&approver.id, sent.await);
+        }
+        unsent.check()?;
+        Ok(Outcome::Asked {
+            n_asked: stored.request.approvers.len(),
+        })
+    }
+
+    async fn announce(&self, id: &RequestId, event: Event) -> Result<Outcome, Failure> {
+        let stored = self.table.request(id).await.map_err(aws)?;
+        let view = self.view(&stored).await?;
+        let message = access_text::announce(
+            &ENGLISH,
+            &view,
+            &announcement(&stored, event)?,
+            (self.now)(),
+        );
+        let mut unsent = Unsent::default();
+        for to in std::iter::once(&stored.request.requester).chain(&stored.request.approvers) {
+            let sent = async {
+                if self.table.was_sent(id, event.as_str(), &to.id).await? {
+                    return Ok(());
+                }
+                self.send(id, event.as_str(), &to.id, &message).await
+            };
+            unsent.note(&to.id, sent.await);
+        }
+        unsent.check()?;
+        Ok(Outcome::Announced)
+    }
+
+    async fn view(&self, stored: &StoredRequest) -> Result<RequestView, Failure> {
+        let sealed = self
+            .table
+            .votes(&stored.request.request_id)
+            .await
+            .map_err(aws)?;
+        let votes: Vec<_> = sealed.into_iter().map(|sealed| sealed.vote).collect();
+        Ok(RequestView::of(&stored.request, stored.window, &votes))
+    }
+
+    async fn link(
+        &self,
+        stored: &StoredRequest,
+        approver: &PersonId,
+    ) -> Result<String, access_aws::Error> {
+        let link = Link {
+            request_id: stored.request.request_id.clone(),
+            approver: approver.clone(),
+            expires_at: stored.request.decide_by + LINK_SHOWS_AFTER_DEADLINE,
+            digest: stored.digest.clone(),
+            key_id: self.link_key.key_id().to_owned(),
+        };
+        let mac = self.link_key.seal(&link.sealed_text()).await?;
+        Ok(format!(
+            "{}/decide/{}",
+            self.callback_url.trim_end_matches('/'),
+            link.to_segment(&mac)
+        ))
+    }
+
+    async fn send(
+        &self,
+        id: &RequestId,
+        event: &str,
+        to: &PersonId,
+        message: &Message,
+    ) -> Result<(), access_aws::Error> {
+        self.topic.send(to, &message.subject, &message.body).await?;
+        self.table.record_sent(id, event, to, (self.now)()).await
+    }
+}
+
+/// The people who could not be told; the others are told all the same.
+#[derive(Default)]
+struct Unsent(Vec<(PersonId, access_aws::Error)>);
+
+impl Unsent {
+    fn note(&mut self, to: &PersonId, sent: Result<(), access_aws::Error>) {
+        if let Err(error) = sent {
+            tracing::error!(recipient = %to, "message not sent: {error}");
+            self.0.push((to.clone(), error));
+        }
+    }
+
+    fn check(self) -> Result<(), Failure> {
+        let people: Vec<_> = self.0.iter().map(|(to, _)| to.as_str()).collect();
+        match self.0.first() {
+            None => Ok(()),
+            Some((_, error)) => Err(Failure::new(
+                ErrorName::MessageNotSent,
+                format!(
+                    "no message reached {}; first cause: {error}",
+                    people.join(", ")
+                ),
+            )),
+        }
+    }
+}
+
+fn announcement(stored: &StoredRequest, event: Event) -> Result<Announcement, Failure> {
+    let closing = || {
+        stored.closing.as_ref().ok_or_else(|| {
+            let id = &stored.request.request_id;
+            Failure::new(
+                ErrorName::RequestConflict,
+                format!("request {id} is not closed; nothing to announce"),
+            )
+        })
+    };
+    Ok(match event {
+        Event::Opened => Announcement::Opened,
+        Event::Closed => Announcement::Closed { at: closing()?.at },
+        Event::EndedRoleStillOpen => {
+            let closing = closing()?;
+            Announcement::EndedRoleStillOpen {
+                open_until: closing.open_until.unwrap_or(closing.at),
+            }
+        }
+        Event::Rejected => Announcement::Rejected,
+        Event::Expired => Announcement::Expired,
+        Event::Refused => Announcement::Refused {
+            reasons: stored
+                .refusal
+                .iter()
+                .map(|fault| fault.message.clone())
+                .collect(),
+        },
+        Event::Failed => Announcement::Failed,
+        Event::CloseFailing => Announcement::CloseFailing,
+    })
+}
+
+fn person(person: &PersonRef) -> PersonView {
+    PersonView {
+        id: person.id.to_string(),
+        name: person.name.clone(),
+    }
+}
+
+fn aws(error: access_aws::Error) -> Failure {
+    Failure::new(error.name(), error.to_string())
+}
