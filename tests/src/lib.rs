@@ -1,1 +1,4 @@
 //! Tests across crates.
+
+#[cfg(feature = "browser")]
+pub mod browser;

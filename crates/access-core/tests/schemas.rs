@@ -1,0 +1,136 @@
+//! The published JSON Schemas and the reader in Rust agree on what is sound and what is not.
+
+use access_core::catalogue::{Kind, check_document};
+use access_core::{Faults, RequestDraft};
+use serde_json::{Value, json};
+
+const DATABASE: &str = include_str!("../schemas/database.schema.json");
+const ROLE: &str = include_str!("../schemas/role.schema.json");
+const PERSON: &str = include_str!("../schemas/person.schema.json");
+const REQUEST: &str = include_str!("../schemas/request.schema.json");
+
+/// Both say yes to `sound`; both say no to each change of it.
+fn check(schema: &str, accepts: impl Fn(&Value) -> bool, sound: &[Value], changes: &[(&str, Value)]) {
+    let schema: Value = serde_json::from_str(schema).unwrap();
+    let schema = jsonschema::validator_for(&schema).unwrap();
+    for document in sound {
+        assert!(schema.is_valid(document), "the schema refuses {document}");
+        assert!(accepts(document), "the reader refuses {document}");
+    }
+    for (pointer, value) in changes {
+        let mut document = sound[0].clone();
+        let (parent, field) = pointer.rsplit_once('/').unwrap();
+        let parent = document.pointer_mut(parent).unwrap().as_object_mut().unwrap();
+        if value.is_null() {
+            parent.remove(field);
+        } else {
+            parent.insert(field.to_owned(), value.clone());
+        }
+        assert!(!schema.is_valid(&document), "the schema accepts {document}");
+        assert!(!accepts(&document), "the reader accepts {document}");
+    }
+}
+
+fn reader(kind: Kind) -> impl Fn(&Value) -> bool {
+    move |document| check_document(kind, &document.to_string()).is_empty()
+}
+
+#[test]
+fn databases() {
+    let login = |user: &str| json!({"user": user, "secret": "arn:aws:secretsmanager:eu-west-1:1:secret:x"});
+    let at = |place: Value| {
+        let mut document = json!({"database": "latchkey", "opener": login("o"), "closer": login("c"), "ca": "rds"});
+        document.as_object_mut().unwrap().extend(place.as_object().unwrap().clone());
+        document
+    };
+    let sound = [
+        at(json!({"host": "db", "port": 5432, "readers": [{"host": "r1"}, {"host": "r2", "port": 5433}]})),
+        at(json!({"cluster": "orders", "time_zone": "Asia/Tokyo", "region": "eu-west-1"})),
+        at(json!({"instance": "orders-1", "ca": {"parameter": "/ca"}, "closer": {"user": "c", "iam": true}})),
+        at(json!({"host": "db", "opener": {"user": "o", "secret": "arn:x", "iam": false}})),
+    ];
+    let changes = [
+        ("/host", Value::Null),
+        ("/cluster", json!("orders")),
+        ("/port", json!(0)),
+        ("/port", json!("5432")),
+        ("/readers", json!([{"port": 1}])),
+        ("/database", Value::Null),
+        ("/opener", json!({"user": "o"})),
+        ("/opener/iam", json!(true)),
+        ("/opener/secret", json!("name")),
+        ("/opener/password", json!("x")),
+        ("/closer", json!("c")),
+        ("/ca", json!("mine")),
+        ("/ca", json!({"parameter": "/ca", "object": "x"})),
+        ("/tls", json!(false)),
+    ];
+    check(DATABASE, reader(Kind::Database), &sound, &changes);
+}
+
+#[test]
+fn roles() {
+    let sound = json!({
+        "role": "breakglass", "approvers": ["alice", "bob"], "required_approvals": 1,
+        "max_duration": "PT8H", "max_ahead": "P7D", "approval_deadline": "4h", "mode": "observe"
+    });
+    let changes = [
+        ("/role", json!("")),
+        ("/role", json!("x".repeat(64))),
+        ("/role", json!("PG_monitor")),
+        ("/role", json!("rdsadmin")),
+        ("/approvers", json!([])),
+        ("/approvers", json!(["Alice"])),
+        ("/approvers", json!(["alice", "alice"])),
+        ("/required_approvals", json!(0)),
+        ("/required_approvals", json!(1.5)),
+        ("/max_duration", json!(8)),
+        ("/mode", json!("off")),
+        ("/mode", Value::Null),
+        ("/topic", json!("arn:x")),
+    ];
+    check(ROLE, reader(Kind::Role), &[sound], &changes);
+}
+
+#[test]
+fn people() {
+    let sound = json!({
+        "id": "alice", "name": "Alice", "mailbox": "alice@example.com",
+        "principals": ["arn:aws:iam::123456789012:user/alice"]
+    });
+    let changes = [
+        ("/id", json!("Alice")),
+        ("/name", json!("")),
+        ("/name", json!("x".repeat(101))),
+        ("/mailbox", json!("alice")),
+        ("/mailbox", json!("a@b@c")),
+        ("/principals", json!(["alice"])),
+        ("/phone", json!("1")),
+    ];
+    check(PERSON, reader(Kind::Person), &[sound], &changes);
+}
+
+#[test]
+fn requests() {
+    let accepts = |document: &Value| {
+        let mut faults = Faults::new();
+        RequestDraft::read(document, &mut faults);
+        faults.is_empty()
+    };
+    let sound = json!({
+        "target": "orders", "role": "breakglass", "start": "2026-06-01T13:00:00Z", "duration": "PT1H",
+        "reason": "ticket 42", "requester": "riko"
+    });
+    let changes = [
+        ("/target", json!("Orders!")),
+        ("/target", Value::Null),
+        ("/role", json!("x".repeat(64))),
+        ("/duration", Value::Null),
+        ("/end", json!("2026-06-01T13:00:00Z")),
+        ("/reason", json!("")),
+        ("/reason", json!("x".repeat(1001))),
+        ("/requester", json!(["riko"])),
+        ("/approvers", json!(["riko"])),
+    ];
+    check(REQUEST, accepts, &[sound], &changes);
+}

@@ -1,0 +1,251 @@
+//! The approval page in a real browser: the rendered files of `access-text` with the real headers, and, where
+//! `LATCHKEY_BROWSER_LINK` gives the link of a pending request, the page of a deployed stack.
+
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use access_text::security_headers;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use latchkey_tests::browser::{Browser, Failure, LOOKS, with_browser};
+use tokio::net::TcpListener;
+
+const FORM_TYPE: &str = "application/x-www-form-urlencoded";
+
+/// Serves `/decide/NAME` from the golden file `NAME.html`, and keeps what is posted there.
+#[derive(Clone)]
+struct Site {
+    base_url: String,
+    posts: Arc<Mutex<Vec<Post>>>,
+}
+
+/// A submitted form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Post {
+    path: String,
+    content_type: String,
+    body: String,
+}
+
+impl Site {
+    async fn start() -> Result<Self, Failure> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let site = Self {
+            base_url: format!("http://{}", listener.local_addr()?),
+            posts: Arc::default(),
+        };
+        let serving = site.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let site = serving.clone();
+                let service = service_fn(move |request| answer(site.clone(), request));
+                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+            }
+        });
+        Ok(site)
+    }
+
+    fn url(&self, page: &str) -> String {
+        format!("{}/decide/{page}", self.base_url)
+    }
+
+    fn posts(&self) -> Vec<Post> {
+        self.posts
+            .lock()
+            .expect("nobody panics with the lock")
+            .clone()
+    }
+}
+
+fn pages() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../crates/access-text/tests/golden/pages")
+}
+
+async fn answer(
+    site: Site,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let path = request.uri().path().to_owned();
+    let page = if request.method() == Method::POST {
+        let content_type = request
+            .headers()
+            .get("content-type")
+            .and_then(|it| it.to_str().ok())
+            .unwrap_or_default();
+        let content_type = content_type.to_owned();
+        let body = request
+            .into_body()
+            .collect()
+            .await
+            .map(http_body_util::Collected::to_bytes)
+            .unwrap_or_default();
+        let body = String::from_utf8_lossy(&body).into_owned();
+        site.posts
+            .lock()
+            .expect("nobody panics with the lock")
+            .push(Post {
+                path,
+                content_type,
+                body,
+            });
+        "decided_approved".to_owned()
+    } else {
+        path.trim_start_matches("/decide/").to_owned()
+    };
+    let html = std::fs::read(pages().join(format!("{page}.html")));
+    let mut response = Response::builder().status(if html.is_ok() { 200 } else { 404 });
+    for (name, value) in security_headers() {
+        response = response.header(name, value);
+    }
+    let body = Full::from(html.unwrap_or_default());
+    Ok(response.body(body).expect("the headers are valid"))
+}
+
+/// Runs one test with a browser and a site of its own.
+async fn check<F>(work: impl FnOnce(Browser, Site) -> F) -> Result<(), Failure>
+where
+    F: Future<Output = Result<(), Failure>> + Send + 'static,
+{
+    let site = Site::start().await?;
+    with_browser(|browser| work(browser, site)).await
+}
+
+#[tokio::test]
+async fn every_page_is_sound_in_every_look() -> Result<(), Failure> {
+    check(|browser, site| async move {
+        let mut names = Vec::new();
+        for file in std::fs::read_dir(pages())? {
+            let name = file?.file_name().to_string_lossy().into_owned();
+            names.extend(name.strip_suffix(".html").map(str::to_owned));
+        }
+        names.sort();
+        assert!(names.len() > 15, "{names:?}");
+        let mut faults = Vec::new();
+        for name in names {
+            faults.extend(browser.inspect(&site.url(&name), &name).await?);
+        }
+        assert!(faults.is_empty(), "{}", faults.join("\n"));
+        assert_eq!(site.posts(), [], "looking changes nothing");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn approving_submits_the_typed_role_to_the_same_link() -> Result<(), Failure> {
+    check(|browser, site| async move {
+        browser.open(&site.url("decision"), LOOKS[0]).await?;
+        browser
+            .approve("breakglass", "go\nahead & good luck")
+            .await?;
+        let expected = Post {
+            path: "/decide/decision".to_owned(),
+            content_type: FORM_TYPE.to_owned(),
+            body: "comment=go%0D%0Aahead+%26+good+luck&role=breakglass&decision=approve".to_owned(),
+        };
+        assert_eq!(site.posts(), [expected]);
+        assert_eq!(browser.heading().await?, "Approved");
+        assert_eq!(browser.console().await?, Vec::<String>::new());
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn rejecting_submits_the_comment() -> Result<(), Failure> {
+    check(|browser, site| async move {
+        browser.open(&site.url("decision"), LOOKS[2]).await?;
+        browser.reject("nicht heute, 今日はだめ").await?;
+        let posts = site.posts();
+        assert_eq!(posts.len(), 1);
+        assert_eq!(
+            posts[0].body,
+            "comment=nicht+heute%2C+%E4%BB%8A%E6%97%A5%E3%81%AF%E3%81%A0%E3%82%81&role=&decision=reject"
+        );
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn enter_in_the_role_field_approves_and_does_not_reject() -> Result<(), Failure> {
+    check(|browser, site| async move {
+        browser.open(&site.url("decision"), LOOKS[2]).await?;
+        let role = browser
+            .client()
+            .find(fantoccini::Locator::Css("#role"))
+            .await?;
+        role.send_keys("breakglass\u{E007}").await?;
+        let posts = site.posts();
+        assert_eq!(posts.len(), 1);
+        assert_eq!(posts[0].body, "comment=&role=breakglass&decision=approve");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn the_keyboard_goes_through_the_form_in_reading_order() -> Result<(), Failure> {
+    check(|browser, site| async move {
+        browser.open(&site.url("decision"), LOOKS[2]).await?;
+        assert_eq!(
+            browser.tab_order().await?,
+            ["comment", "role", "approve", "reject"]
+        );
+        browser.open(&site.url("problem_role"), LOOKS[2]).await?;
+        assert_eq!(
+            browser.tab_order().await?,
+            ["#role", "comment", "role", "approve", "reject"]
+        );
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_problem_keeps_what_was_typed_and_is_tied_to_its_field() -> Result<(), Failure> {
+    check(|browser, site| async move {
+        browser.open(&site.url("problem_role"), LOOKS[0]).await?;
+        let role = browser
+            .client()
+            .find(fantoccini::Locator::Css("#role"))
+            .await?;
+        assert_eq!(
+            role.prop("value").await?.as_deref(),
+            Some("breakglas\"><script>")
+        );
+        assert_eq!(role.attr("aria-invalid").await?.as_deref(), Some("true"));
+        assert_eq!(
+            role.attr("aria-describedby").await?.as_deref(),
+            Some("role-hint role-error")
+        );
+        let comment = browser
+            .client()
+            .find(fantoccini::Locator::Css("#comment"))
+            .await?;
+        assert_eq!(
+            comment.prop("value").await?.as_deref(),
+            Some("Go ahead </textarea><script>")
+        );
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn the_deployed_page_is_sound() -> Result<(), Failure> {
+    let Ok(link) = std::env::var("LATCHKEY_BROWSER_LINK") else {
+        return Ok(());
+    };
+    with_browser(|browser| async move {
+        let faults = browser.inspect(&link, "deployed").await?;
+        assert!(faults.is_empty(), "{}", faults.join("\n"));
+        Ok(())
+    })
+    .await
+}
