@@ -195,12 +195,12 @@ async fn the_keyboard_goes_through_the_form_in_reading_order() -> Result<(), Fai
         browser.open(&site.url("decision"), LOOKS[2]).await?;
         assert_eq!(
             browser.tab_order().await?,
-            ["comment", "role", "approve", "reject"]
+            ["#form", "comment", "role", "approve", "reject"]
         );
         browser.open(&site.url("problem_role"), LOOKS[2]).await?;
         assert_eq!(
             browser.tab_order().await?,
-            ["#role", "comment", "role", "approve", "reject"]
+            ["#role", "#form", "comment", "role", "approve", "reject"]
         );
         Ok(())
     })

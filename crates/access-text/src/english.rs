@@ -27,7 +27,9 @@ pub static ENGLISH: Texts = Texts {
         claimed_hint: "Whoever files a request can write any name here. If in doubt, ask the person directly.",
         what: "What",
         role_on_target: |role, target| format!("role {role} on {target}"),
-        kind: "log in as a privileged PostgreSQL user",
+        role: "Role",
+        kind: "a privileged PostgreSQL user, who will be able to log in",
+        database: "Database",
         foreign_characters: |code_points| format!("contains {code_points}"),
         why: "Why",
         requester_says: "The requester says:",
@@ -59,7 +61,7 @@ pub static ENGLISH: Texts = Texts {
         time_left: |time_left| format!("{time_left} left"),
         deadline_passed: "has passed",
         decisions: "Decisions so far",
-        no_decisions: "Nobody has decided yet.",
+        progress: |n_approved, n_required| format!("{n_approved} of {n_required} approvals so far"),
         approved_by: |name| format!("{name} approved"),
         rejected_by: |name| format!("{name} rejected"),
         request_id: "Request",
@@ -99,7 +101,8 @@ pub static ENGLISH: Texts = Texts {
     },
     form: FormTexts {
         heading: |role, target| format!("Open {role} on {target}?"),
-        lead: |requester| format!("{requester} asks for a privileged database login."),
+        lead: |requester, how_long| format!("{requester} asks for a privileged database login: {how_long}."),
+        go_to_decision: "Go to your decision",
         your_decision: "Your decision",
         deciding_as: |name| {
             format!("You decide as {name}. This link is yours alone: do not pass it on.")

@@ -69,7 +69,7 @@ pub fn ask(
         facts(texts, &text, Facts::ToDecide),
         reason(texts, &text),
         decisions(texts, &text.decisions),
-        next(texts, &text.next),
+        next(texts, &text.next_steps()),
         format!("{}\n{link}", says.decide_here),
         says.link_is_personal.to_owned(),
         footer(texts, &text),
@@ -97,7 +97,7 @@ pub fn announce(
         Announcement::Opened => (
             (says.opened_subject)(target),
             (says.opened)(&role, target),
-            next(texts, text.next.get(1..).unwrap_or(&[])),
+            next(texts, &[text.risk.clone(), text.closing.clone()]),
         ),
         Announcement::Closed { at } => (
             (says.closed_subject)(target),

@@ -12,10 +12,8 @@ pub(crate) struct Moment {
     pub(crate) machine: String,
     /// `Sun 22 Nov 2026, 10:00 UTC`.
     pub(crate) utc: String,
-    /// `Sun 22 Nov 2026, 19:00 in Asia/Tokyo (UTC+09:00)`; `None` if the zone is UTC.
+    /// `19:00 in Asia/Tokyo (UTC+09:00)`, with the date where it is another day; `None` if the zone is UTC.
     pub(crate) local: Option<String>,
-    /// The same without the date where it is the same day.
-    local_short: Option<String>,
 }
 
 impl Moment {
@@ -26,28 +24,22 @@ impl Moment {
         let local_date = (texts.words.date)(local.date_naive());
         // Whatever it is called (Etc/UTC, Zulu), it is UTC.
         let is_utc = offset.fix().local_minus_utc() == 0 && offset.abbreviation() == Some("UTC");
-        let in_zone = |time: &str| {
-            (texts.words.in_zone)(time, zone.name(), &format!("UTC{}", local.format("%:z")))
+        let local_time = if local_date == date {
+            clock(local.time())
+        } else {
+            format!("{local_date}, {}", clock(local.time()))
         };
-        let time = clock(local.time());
-        let dated_time = format!("{local_date}, {time}");
+        let offset = format!("UTC{}", local.format("%:z"));
         Self {
             machine: at.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true),
             utc: format!("{date}, {} UTC", clock(at.time())),
-            local: (!is_utc).then(|| in_zone(&dated_time)),
-            local_short: (!is_utc).then(|| {
-                in_zone(if local_date == date {
-                    &time
-                } else {
-                    &dated_time
-                })
-            }),
+            local: (!is_utc).then(|| (texts.words.in_zone)(&local_time, zone.name(), &offset)),
         }
     }
 
     /// Both on one line: `Sun 22 Nov 2026, 10:00 UTC = 19:00 in Asia/Tokyo (UTC+09:00)`.
     pub(crate) fn line(&self) -> String {
-        match &self.local_short {
+        match &self.local {
             Some(local) => format!("{} = {local}", self.utc),
             None => self.utc.clone(),
         }

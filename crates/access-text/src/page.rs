@@ -62,7 +62,7 @@ pub fn decision_page(
             &text.request_id,
         ),
         texts,
-        lead: (texts.form.lead)(&text.requester_name),
+        lead: (texts.form.lead)(&text.requester_name, &text.how_long),
         deciding_as: (texts.form.deciding_as)(&line(&approver.name)),
         comment_hint: (texts.form.comment_hint)(COMMENT_MAX_CHARS),
         as_of: (texts.form.as_of)(&Moment::new(texts, now, chrono_tz::UTC).utc),
@@ -340,6 +340,7 @@ fn outcome<'a>(
 #[template(path = "notice.html")]
 struct NoticePage {
     frame: Frame,
+    tone: &'static str,
     headline: &'static str,
     help: &'static str,
     reference_label: &'static str,
@@ -354,6 +355,7 @@ fn notice(
     reference: &str,
 ) -> NoticePage {
     NoticePage {
+        tone: Tone::Warn.class(),
         frame: Frame::new(texts, headline.to_owned(), ""),
         headline,
         help,

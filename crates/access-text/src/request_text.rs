@@ -49,10 +49,17 @@ pub(crate) struct RequestText {
     pub(crate) closes: When,
     pub(crate) how_long: String,
     pub(crate) rule: String,
+    pub(crate) progress: String,
+    pub(crate) is_waiting: bool,
     pub(crate) decide_by: Moment,
     pub(crate) decide_note: String,
     pub(crate) decisions: Vec<DecisionText>,
-    pub(crate) next: Vec<String>,
+    /// When the login opens; `None` when it never will, or has.
+    pub(crate) opening: Option<String>,
+    pub(crate) risk: String,
+    pub(crate) closing: String,
+    /// What happens without approval; `None` once it is decided.
+    pub(crate) expiry: Option<String>,
 }
 
 /// A vote in words.
@@ -73,6 +80,8 @@ impl RequestText {
             .iter()
             .map(|person| line(&person.name))
             .collect();
+        let is_waiting = matches!(request.standing(), Standing::Waiting { .. });
+        let n_approved = request.decisions.iter().filter(|decision| decision.approved).count();
         let decide_note = if request.decide_by > now {
             (texts.request.time_left)(&time_left(texts, now, request.decide_by))
         } else {
@@ -93,6 +102,8 @@ impl RequestText {
             closes: closes(texts, request),
             how_long: how_long(texts, request, now),
             rule: (texts.request.approvals_needed)(request.required_approvals, &approvers),
+            progress: (texts.request.progress)(n_approved, request.required_approvals),
+            is_waiting,
             decide_by: moment(request.decide_by),
             decide_note,
             decisions: request
@@ -100,8 +111,19 @@ impl RequestText {
                 .iter()
                 .map(|decision| decision_text(texts, request, decision))
                 .collect(),
-            next: next(texts, request, now),
+            opening: opening(texts, request, now),
+            risk: (texts.request.next_is_open)(&name(&request.role)),
+            closing: closing(texts, request),
+            expiry: is_waiting.then(|| (texts.request.next_expires)(&moment(request.decide_by).utc)),
         }
+    }
+
+    /// What happens next, in order; empty when it is over.
+    pub(crate) fn next_steps(&self) -> Vec<String> {
+        let Some(opening) = &self.opening else { return Vec::new() };
+        let mut steps = vec![opening.clone(), self.risk.clone(), self.closing.clone()];
+        steps.extend(self.expiry.clone());
+        steps
     }
 
     /// `breakglass`, or `rоle (contains U+043E)`.
@@ -220,34 +242,32 @@ fn how_long(texts: &Texts, request: &RequestView, now: DateTime<Utc>) -> String 
     }
 }
 
-/// What happens next, while it is undecided or once it is approved; empty when it is over.
-fn next(texts: &Texts, request: &RequestView, now: DateTime<Utc>) -> Vec<String> {
+/// When the login opens, while it is undecided or once it is approved; `None` when it is over.
+fn opening(texts: &Texts, request: &RequestView, now: DateTime<Utc>) -> Option<String> {
     let said = &texts.request;
     let utc = |at| Moment::new(texts, at, request.zone).utc;
-    let opening = match (request.standing(), &request.window) {
-        (Standing::Rejected, _) => return Vec::new(),
-        (Standing::Waiting { .. }, _) if request.decide_by <= now => return Vec::new(),
+    match (request.standing(), &request.window) {
+        (Standing::Rejected, _) => None,
+        (Standing::Waiting { .. }, _) if request.decide_by <= now => None,
         (Standing::Waiting { n_missing }, WindowView::Fixed { start, .. }) if *start > now => {
-            (said.next_opens_at_when_approved)(n_missing, &utc(*start))
+            Some((said.next_opens_at_when_approved)(n_missing, &utc(*start)))
         }
-        (Standing::Waiting { n_missing }, _) => (said.next_opens_when_approved)(n_missing),
+        (Standing::Waiting { n_missing }, _) => Some((said.next_opens_when_approved)(n_missing)),
         (Standing::Approved, WindowView::Fixed { start, .. }) if *start > now => {
-            (said.next_opens_at)(&utc(*start))
+            Some((said.next_opens_at)(&utc(*start)))
         }
-        (Standing::Approved, WindowView::Fixed { end, .. }) if *end <= now => return Vec::new(),
-        (Standing::Approved, _) => said.next_opens_now.to_owned(),
-    };
-    let closing = match request.window {
-        WindowView::Fixed { end, .. } | WindowView::FromApprovalUntil { end } => {
-            (said.next_closes_at)(&utc(end))
-        }
-        WindowView::FromApprovalFor {
-            duration: length, ..
-        } => (said.next_closes_after)(&duration(texts, length)),
-    };
-    let mut steps = vec![opening, (said.next_is_open)(&name(&request.role)), closing];
-    if matches!(request.standing(), Standing::Waiting { .. }) {
-        steps.push((said.next_expires)(&utc(request.decide_by)));
+        (Standing::Approved, WindowView::Fixed { end, .. }) if *end <= now => None,
+        (Standing::Approved, _) => Some(said.next_opens_now.to_owned()),
     }
-    steps
+}
+
+fn closing(texts: &Texts, request: &RequestView) -> String {
+    match request.window {
+        WindowView::Fixed { end, .. } | WindowView::FromApprovalUntil { end } => {
+            (texts.request.next_closes_at)(&Moment::new(texts, end, request.zone).utc)
+        }
+        WindowView::FromApprovalFor { duration: length, .. } => {
+            (texts.request.next_closes_after)(&duration(texts, length))
+        }
+    }
 }

@@ -38,7 +38,9 @@ pub(crate) struct RequestTexts {
     pub(crate) claimed_hint: &'static str,
     pub(crate) what: &'static str,
     pub(crate) role_on_target: fn(role: &str, target: &str) -> String,
+    pub(crate) role: &'static str,
     pub(crate) kind: &'static str,
+    pub(crate) database: &'static str,
     pub(crate) foreign_characters: fn(code_points: &str) -> String,
     pub(crate) why: &'static str,
     pub(crate) requester_says: &'static str,
@@ -61,7 +63,7 @@ pub(crate) struct RequestTexts {
     pub(crate) time_left: fn(time_left: &str) -> String,
     pub(crate) deadline_passed: &'static str,
     pub(crate) decisions: &'static str,
-    pub(crate) no_decisions: &'static str,
+    pub(crate) progress: fn(n_approved: usize, n_required: usize) -> String,
     pub(crate) approved_by: fn(name: &str) -> String,
     pub(crate) rejected_by: fn(name: &str) -> String,
     pub(crate) request_id: &'static str,
@@ -80,7 +82,8 @@ pub(crate) struct RequestTexts {
 #[derive(Debug)]
 pub(crate) struct FormTexts {
     pub(crate) heading: fn(role: &str, target: &str) -> String,
-    pub(crate) lead: fn(requester: &str) -> String,
+    pub(crate) lead: fn(requester: &str, how_long: &str) -> String,
+    pub(crate) go_to_decision: &'static str,
     pub(crate) your_decision: &'static str,
     pub(crate) deciding_as: fn(name: &str) -> String,
     pub(crate) comment: &'static str,
