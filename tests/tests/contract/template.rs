@@ -1,0 +1,260 @@
+//! The template: names, rights, secrets, and its agreement with the crates and the state machine.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use crate::repository::{FUNCTIONS, files, read, root, state_machine, template, texts, visit_objects};
+
+/// Statements whose actions have no resource type at AWS, so that no ARN can be named:
+/// <https://docs.aws.amazon.com/service-authorization/latest/reference/reference.html>
+const WITHOUT_RESOURCE: [&str; 4] = [
+    "XRayHasNoResourceTypes",
+    "SendTaskSuccessHasNoResourceTypes",
+    "LogDeliveryHasNoResourceTypes",
+    "LogQueryResultsHaveNoResourceTypes",
+];
+
+fn resources_of_type(template: &Value, kind: &str) -> Vec<(String, Value)> {
+    template["Resources"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .filter(|(_, resource)| resource["Type"] == kind)
+        .map(|(name, resource)| (name.clone(), resource.clone()))
+        .collect()
+}
+
+/// `compute-wait` → `ComputeWaitFunction`.
+fn logical_id(function: &str) -> String {
+    let words = function.split('-').map(|word| word[..1].to_uppercase() + &word[1..]);
+    words.collect::<String>() + "Function"
+}
+
+/// Every statement of every IAM policy (not of key and topic policies), with the resource it is in.
+fn iam_statements(template: &Value) -> Vec<(String, Value)> {
+    let mut statements = Vec::new();
+    for kind in ["AWS::IAM::Role", "AWS::IAM::Policy", "AWS::IAM::ManagedPolicy"] {
+        for (name, mut resource) in resources_of_type(template, kind) {
+            // Who may take on the role is another question.
+            resource["Properties"].as_object_mut().unwrap().remove("AssumeRolePolicyDocument");
+            visit_objects(&resource, &mut |object| {
+                if object.contains_key("Effect") {
+                    statements.push((name.clone(), Value::Object(object.clone())));
+                }
+            });
+        }
+    }
+    statements
+}
+
+#[test]
+fn each_function_is_a_crate_and_a_substitution() {
+    let template = template();
+    let functions = resources_of_type(&template, "AWS::Serverless::Function");
+    let named: BTreeSet<&str> = functions.iter().map(|(name, _)| name.as_str()).collect();
+    let expected: Vec<String> = FUNCTIONS.iter().map(|function| logical_id(function)).collect();
+    assert_eq!(named, expected.iter().map(String::as_str).collect());
+
+    let substitutions = &template["Resources"]["StateMachine"]["Properties"]["DefinitionSubstitutions"];
+    for function in FUNCTIONS {
+        let id = logical_id(function);
+        let resource = &template["Resources"][&id];
+        assert_eq!(resource["Metadata"]["BuildMethod"], "rust-cargolambda");
+        assert_eq!(resource["Metadata"]["BuildProperties"]["Binary"], function);
+        assert!(root().join("crates").join(function).join("src/main.rs").exists(), "no crate {function}");
+        assert_eq!(substitutions[format!("{id}Arn")], json!({"Fn::GetAtt": [id, "Arn"]}));
+    }
+}
+
+#[test]
+fn each_substitution_is_used_and_each_use_is_substituted() {
+    let template = template();
+    let substitutions = template["Resources"]["StateMachine"]["Properties"]["DefinitionSubstitutions"].clone();
+    let given: BTreeSet<String> = substitutions.as_object().unwrap().keys().cloned().collect();
+    let text = state_machine().to_string();
+    let used: BTreeSet<String> =
+        text.split("${").skip(1).map(|rest| rest.split_once('}').unwrap().0.to_owned()).collect();
+    assert_eq!(given, used);
+}
+
+#[test]
+fn each_function_is_given_the_environment_that_it_reads() {
+    let template = template();
+    for function in FUNCTIONS {
+        let properties = &template["Resources"][logical_id(function)]["Properties"];
+        let given: BTreeSet<String> =
+            properties["Environment"]["Variables"].as_object().unwrap().keys().cloned().collect();
+        let folder = format!("crates/{function}/src");
+        let mut read_here = BTreeSet::new();
+        for path in files().iter().filter(|path| path.starts_with(&folder)) {
+            let text = read(path.to_str().unwrap());
+            for rest in text.split("\"LATCHKEY_").skip(1) {
+                read_here.insert(format!("LATCHKEY_{}", rest.split_once('"').unwrap().0));
+            }
+        }
+        assert_eq!(given, read_here, "environment of {function}: in the template, and in the code");
+    }
+}
+
+#[test]
+fn each_function_has_a_role_and_a_log_group_of_its_own() {
+    let template = template();
+    let mut roles = BTreeSet::new();
+    for function in FUNCTIONS {
+        let properties = &template["Resources"][logical_id(function)]["Properties"];
+        let role = properties["Role"]["Fn::GetAtt"][0].as_str().unwrap().to_owned();
+        assert!(roles.insert(role), "{function} shares its role");
+        let logs = properties["LoggingConfig"]["LogGroup"]["Ref"].as_str().unwrap();
+        assert_eq!(properties["LoggingConfig"]["LogFormat"], "JSON");
+        assert!(logs.starts_with(logical_id(function).strip_suffix("Function").unwrap()));
+    }
+    for (name, logs) in resources_of_type(&template, "AWS::Logs::LogGroup") {
+        assert!(logs["Properties"]["RetentionInDays"].is_object(), "{name} keeps its lines for ever");
+    }
+}
+
+#[test]
+fn only_the_functions_that_open_postgresql_are_in_the_vpc() {
+    let template = template();
+    for function in FUNCTIONS {
+        let in_vpc = template["Resources"][logical_id(function)]["Properties"].get("VpcConfig").is_some();
+        assert_eq!(in_vpc, ["enable-login", "disable-login"].contains(&function), "{function}");
+    }
+}
+
+#[test]
+fn rights_are_verbs_on_named_resources() {
+    for (name, statement) in iam_statements(&template()) {
+        let sid = statement["Sid"].as_str().unwrap_or_default();
+        for action in texts(&statement["Action"]) {
+            assert!(!action.contains('*'), "{name}: name the verbs of {action}");
+        }
+        let everything = texts(&statement["Resource"]).contains(&"*");
+        let denied = statement["Effect"] == "Deny";
+        assert!(!everything || denied || WITHOUT_RESOURCE.contains(&sid), "{name}: name the resource of {sid:?}");
+    }
+}
+
+#[test]
+fn rights_on_the_table_name_the_rows() {
+    for (name, statement) in iam_statements(&template()) {
+        if texts(&statement["Action"]).iter().any(|action| action.starts_with("dynamodb:")) {
+            let rows = &statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"];
+            assert!(!texts(rows).is_empty(), "{name}: name the rows");
+        }
+    }
+}
+
+/// Who has which right: a few rights decide everything.
+#[test]
+fn the_deciding_rights_have_one_holder() {
+    let mut holders: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (name, statement) in iam_statements(&template()) {
+        if statement["Effect"] == "Allow" {
+            for action in texts(&statement["Action"]) {
+                let rows = &statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"];
+                holders.entry(format!("{action} {}", statement["Resource"])).or_default().insert(name.clone());
+                for row in texts(rows) {
+                    holders.entry(format!("{action} {row}")).or_default().insert(name.clone());
+                }
+            }
+        }
+    }
+    let key = |key: &str| json!({"Fn::GetAtt": [key, "Arn"]}).to_string();
+    for (right, holder) in [
+        ("states:SendTaskSuccess \"*\"".to_owned(), "ApprovalRole"),
+        (format!("kms:GenerateMac {}", key("LinkKey")), "NotifyMakesLinks"),
+        (format!("kms:VerifyMac {}", key("LinkKey")), "ApprovalVerifiesLinksAndSealsVotes"),
+        (format!("kms:GenerateMac {}", key("VoteKey")), "ApprovalVerifiesLinksAndSealsVotes"),
+        (format!("kms:VerifyMac {}", key("VoteKey")), "EnableLoginVerifiesVotes"),
+        ("sns:Publish {\"Ref\":\"Topic\"}".to_owned(), "NotifyRole"),
+        ("dynamodb:PutItem vote#*".to_owned(), "ApprovalRole"),
+        ("dynamodb:PutItem token#*".to_owned(), "ApprovalRole"),
+        ("dynamodb:GetItem token#*".to_owned(), "ApprovalRole"),
+        ("dynamodb:PutItem windows#*".to_owned(), "EnableLoginRole"),
+        ("dynamodb:DeleteItem windows#*".to_owned(), "DisableLoginRole"),
+    ] {
+        assert_eq!(holders.get(&right), Some(&BTreeSet::from([holder.to_owned()])), "{right}");
+    }
+    let writes_votes = holders.keys().any(|right| right.ends_with(" vote#*") && (right.contains("Update") || right.contains("Delete")));
+    assert!(!writes_votes, "a vote is written once");
+    let fails_tasks = holders.keys().any(|right| right.contains("SendTaskFailure"));
+    assert!(!fails_tasks, "nobody needs to fail the waiting task");
+}
+
+#[test]
+fn people_can_never_answer_the_waiting_task() {
+    for (name, policy) in resources_of_type(&template(), "AWS::IAM::ManagedPolicy") {
+        let mut denied = Vec::new();
+        visit_objects(&policy, &mut |object| {
+            if object.get("Effect") == Some(&json!("Deny")) && object.get("Resource") == Some(&json!("*")) {
+                denied.extend(texts(&object["Action"]).into_iter().map(str::to_owned));
+            }
+        });
+        for action in ["states:SendTaskSuccess", "states:SendTaskFailure", "states:SendTaskHeartbeat"] {
+            assert!(denied.iter().any(|denied| denied == action), "{name} must deny {action}");
+        }
+    }
+}
+
+#[test]
+fn the_history_is_encrypted_and_stays_out_of_the_logs() {
+    let template = template();
+    let properties = &template["Resources"]["StateMachine"]["Properties"];
+    assert_eq!(properties["EncryptionConfiguration"]["Type"], "CUSTOMER_MANAGED_KMS_KEY");
+    assert_eq!(properties["LoggingConfiguration"]["IncludeExecutionData"], json!(false));
+    assert_eq!(properties["StateMachineType"], "STANDARD");
+}
+
+#[test]
+fn the_access_log_never_holds_a_link() {
+    let template = template();
+    let format = template["Resources"]["CallbackStage"]["Properties"]["AccessLogSettings"]["Format"].as_str().unwrap();
+    let allowed = [
+        "requestId", "requestTime", "identity.sourceIp", "routeKey", "status", "responseLatency",
+        "integrationStatus", "error.responseType",
+    ];
+    for variable in format.split("$context.").skip(1) {
+        let variable = variable.split('"').next().unwrap();
+        assert!(allowed.contains(&variable), "can $context.{variable} hold the path or the query?");
+    }
+    serde_json::from_str::<Value>(format).expect("the access log is not JSON");
+}
+
+#[test]
+fn table_and_keys_outlive_the_stack() {
+    let template = template();
+    for kind in ["AWS::DynamoDB::Table", "AWS::KMS::Key"] {
+        for (name, resource) in resources_of_type(&template, kind) {
+            assert_eq!(resource["DeletionPolicy"], "Retain", "{name}");
+            assert_eq!(resource["UpdateReplacePolicy"], "Retain", "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_stack_deploys_twice_into_one_account() {
+    for (id, resource) in template()["Resources"].as_object().unwrap() {
+        for (property, value) in resource["Properties"].as_object().unwrap() {
+            // These name something else than the resource itself.
+            let is_own_name = property.ends_with("Name")
+                && !["PolicyName", "StageName", "FunctionName", "MetricName"].contains(&property.as_str());
+            let is_unique = value["Fn::Sub"].as_str().is_some_and(|name| name.contains("${AWS::StackName}"));
+            assert!(!is_own_name || is_unique, "{id}: {property} must hold the stack's name, or be left to AWS");
+        }
+    }
+}
+
+#[test]
+fn parameters_and_outputs_are_described_and_checked() {
+    let template = template();
+    for (name, parameter) in template["Parameters"].as_object().unwrap() {
+        assert!(parameter["Description"].is_string(), "parameter {name} has no description");
+        let checked = parameter.get("AllowedPattern").is_some() || parameter.get("AllowedValues").is_some();
+        assert!(checked, "parameter {name} takes anything");
+    }
+    for (name, output) in template["Outputs"].as_object().unwrap() {
+        assert!(output["Description"].is_string(), "output {name} has no description");
+    }
+}
