@@ -15,7 +15,15 @@ const MAY_USE: [(&str, &[&str]); 7] = [
     ("access-postgres", &["access-contract", "access-core"]),
     ("access-aws", &["access-contract", "access-core"]),
     ("lambda-shell", &["access-contract", "access-core"]),
-    ("database-shell", &["access-aws", "access-postgres", "access-contract", "access-core"]),
+    (
+        "database-shell",
+        &[
+            "access-aws",
+            "access-postgres",
+            "access-contract",
+            "access-core",
+        ],
+    ),
 ];
 
 /// Everything that each package is built with, itself included, by name; without build scripts and tests.
@@ -27,34 +35,63 @@ struct Packages {
 impl Packages {
     fn read() -> Self {
         let output = Command::new(env!("CARGO"))
-            .args(["metadata", "--format-version", "1", "--locked", "--filter-platform", "x86_64-unknown-linux-gnu"])
+            .args([
+                "metadata",
+                "--format-version",
+                "1",
+                "--locked",
+                "--filter-platform",
+                "x86_64-unknown-linux-gnu",
+            ])
             .current_dir(root())
             .output()
             .unwrap();
-        assert!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "cargo metadata: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
         let names: BTreeMap<&str, &str> = metadata["packages"]
             .as_array()
             .unwrap()
             .iter()
-            .map(|package| (package["id"].as_str().unwrap(), package["name"].as_str().unwrap()))
+            .map(|package| {
+                (
+                    package["id"].as_str().unwrap(),
+                    package["name"].as_str().unwrap(),
+                )
+            })
             .collect();
         let mut direct: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for node in metadata["resolve"]["nodes"].as_array().unwrap() {
-            let uses = direct.entry(names[node["id"].as_str().unwrap()].to_owned()).or_default();
+            let uses = direct
+                .entry(names[node["id"].as_str().unwrap()].to_owned())
+                .or_default();
             for dependency in node["deps"].as_array().unwrap() {
-                if dependency["dep_kinds"].as_array().unwrap().iter().any(|kind| kind["kind"].is_null()) {
+                if dependency["dep_kinds"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .any(|kind| kind["kind"].is_null())
+                {
                     uses.insert(names[dependency["pkg"].as_str().unwrap()].to_owned());
                 }
             }
         }
         let members = metadata["workspace_members"].as_array().unwrap();
-        let ours = members.iter().map(|id| names[id.as_str().unwrap()].to_owned()).collect();
+        let ours = members
+            .iter()
+            .map(|id| names[id.as_str().unwrap()].to_owned())
+            .collect();
         Self { direct, ours }
     }
 
     fn ours_used_by(&self, package: &str) -> BTreeSet<&str> {
-        self.direct[package].intersection(&self.ours).map(String::as_str).collect()
+        self.direct[package]
+            .intersection(&self.ours)
+            .map(String::as_str)
+            .collect()
     }
 
     fn built_into(&self, package: &str) -> BTreeSet<&str> {
@@ -76,7 +113,10 @@ fn libraries_use_only_the_layers_below_them() {
     let packages = Packages::read();
     for (library, allowed) in MAY_USE {
         for used in packages.ours_used_by(library) {
-            assert!(allowed.contains(&used), "{library} may not depend on {used}");
+            assert!(
+                allowed.contains(&used),
+                "{library} may not depend on {used}"
+            );
         }
     }
 }
@@ -84,10 +124,17 @@ fn libraries_use_only_the_layers_below_them() {
 #[test]
 fn every_package_has_its_place_in_the_layers() {
     let packages = Packages::read();
-    let placed: Vec<&str> = MAY_USE.iter().map(|(name, _)| *name).chain(FUNCTIONS).collect();
+    let placed: Vec<&str> = MAY_USE
+        .iter()
+        .map(|(name, _)| *name)
+        .chain(FUNCTIONS)
+        .collect();
     for package in &packages.ours {
         let tool = ["xtask", "latchkey-tests"].contains(&package.as_str());
-        assert!(tool || placed.contains(&package.as_str()), "say in this test which layer {package} is in");
+        assert!(
+            tool || placed.contains(&package.as_str()),
+            "say in this test which layer {package} is in"
+        );
     }
 }
 
@@ -96,7 +143,10 @@ fn no_function_depends_on_another_nor_on_a_tool() {
     let packages = Packages::read();
     for function in FUNCTIONS {
         for used in packages.ours_used_by(function) {
-            assert!(MAY_USE.iter().any(|(library, _)| *library == used), "{function} may not depend on {used}");
+            assert!(
+                MAY_USE.iter().any(|(library, _)| *library == used),
+                "{function} may not depend on {used}"
+            );
         }
     }
 }
@@ -106,7 +156,11 @@ fn only_the_functions_that_open_postgresql_can() {
     let packages = Packages::read();
     for function in FUNCTIONS {
         let opens = ["enable-login", "disable-login"].contains(&function);
-        assert_eq!(packages.built_into(function).contains("tokio-postgres"), opens, "{function}");
+        assert_eq!(
+            packages.built_into(function).contains("tokio-postgres"),
+            opens,
+            "{function}"
+        );
     }
 }
 
@@ -115,8 +169,12 @@ fn the_rules_do_no_io() {
     let packages = Packages::read();
     let built = packages.built_into("access-core");
     for package in built {
-        let io = ["tokio", "hyper", "lambda_runtime", "tracing"].contains(&package) || package.starts_with("aws-");
-        assert!(!io, "access-core holds pure rules, but is built with {package}");
+        let io = ["tokio", "hyper", "lambda_runtime", "tracing"].contains(&package)
+            || package.starts_with("aws-");
+        assert!(
+            !io,
+            "access-core holds pure rules, but is built with {package}"
+        );
     }
 }
 
@@ -125,8 +183,18 @@ fn one_tls_stack_is_in_every_function() {
     let packages = Packages::read();
     for function in FUNCTIONS {
         for package in packages.built_into(function) {
-            let other = ["openssl", "openssl-sys", "native-tls", "aws-lc-rs", "aws-lc-sys"].contains(&package);
-            assert!(!other, "{function} is built with {package}; rustls with ring is the one TLS stack");
+            let other = [
+                "openssl",
+                "openssl-sys",
+                "native-tls",
+                "aws-lc-rs",
+                "aws-lc-sys",
+            ]
+            .contains(&package);
+            assert!(
+                !other,
+                "{function} is built with {package}; rustls with ring is the one TLS stack"
+            );
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Contract tests: rules between files that no compiler checks. Offline, in seconds.
 
+#![allow(clippy::unwrap_used, reason = "tests, helpers included")]
+
 mod layers;
 mod repository;
 mod state_machine;

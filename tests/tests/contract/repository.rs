@@ -7,15 +7,25 @@ use saphyr::{LoadableYamlNode, Scalar, Yaml};
 use serde_json::{Map, Value, json};
 
 /// The functions: one crate, one binary and one Lambda function each, all of the same name.
-pub(crate) const FUNCTIONS: [&str; 5] = ["compute-wait", "notify", "approval", "enable-login", "disable-login"];
+pub(crate) const FUNCTIONS: [&str; 5] = [
+    "compute-wait",
+    "notify",
+    "approval",
+    "enable-login",
+    "disable-login",
+];
 
 /// The top folder.
 pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_owned()
 }
 
 pub(crate) fn read(path: &str) -> String {
-    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("cannot read {path}: {error}"))
+    fs::read_to_string(root().join(path))
+        .unwrap_or_else(|error| panic!("cannot read {path}: {error}"))
 }
 
 /// The state machine as it stands in the file, with its `${...}`.
@@ -63,7 +73,12 @@ fn to_json(node: &Yaml) -> Value {
         Yaml::Sequence(items) => items.iter().map(to_json).collect(),
         Yaml::Mapping(entries) => {
             let text = |key: &Yaml| key.as_str().expect("a key that is no text").to_owned();
-            Value::Object(entries.iter().map(|(key, value)| (text(key), to_json(value))).collect::<Map<_, _>>())
+            Value::Object(
+                entries
+                    .iter()
+                    .map(|(key, value)| (text(key), to_json(value)))
+                    .collect::<Map<_, _>>(),
+            )
         }
         Yaml::Tagged(tag, value) => match (tag.suffix.as_str(), to_json(value)) {
             ("Ref", value) => json!({ "Ref": value }),
@@ -83,7 +98,9 @@ pub(crate) fn visit_objects(value: &Value, visit: &mut impl FnMut(&Map<String, V
     match value {
         Value::Object(object) => {
             visit(object);
-            object.values().for_each(|value| visit_objects(value, visit));
+            object
+                .values()
+                .for_each(|value| visit_objects(value, visit));
         }
         Value::Array(items) => items.iter().for_each(|value| visit_objects(value, visit)),
         _ => {}

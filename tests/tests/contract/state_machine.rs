@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use access_contract::payload;
 use access_contract::ErrorName;
+use access_contract::payload;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
@@ -35,7 +35,9 @@ fn states(machine: &Value) -> &Map<String, Value> {
 }
 
 fn tasks(machine: &Value) -> impl Iterator<Item = (&String, &Value)> {
-    states(machine).iter().filter(|(_, state)| state["Type"] == "Task")
+    states(machine)
+        .iter()
+        .filter(|(_, state)| state["Type"] == "Task")
 }
 
 fn objects<'a>(state: &'a Value, field: &str) -> &'a [Value] {
@@ -44,15 +46,29 @@ fn objects<'a>(state: &'a Value, field: &str) -> &'a [Value] {
 
 /// Where a state may go next, whatever happens in it.
 fn ways_out(state: &Value) -> BTreeSet<String> {
-    let mut next: BTreeSet<String> = ["Next", "Default"].iter().filter_map(|field| state[*field].as_str()).map(str::to_owned).collect();
+    let mut next: BTreeSet<String> = ["Next", "Default"]
+        .iter()
+        .filter_map(|field| state[*field].as_str())
+        .map(str::to_owned)
+        .collect();
     for field in ["Choices", "Catch"] {
-        next.extend(objects(state, field).iter().map(|way| way["Next"].as_str().unwrap().to_owned()));
+        next.extend(
+            objects(state, field)
+                .iter()
+                .map(|way| way["Next"].as_str().unwrap().to_owned()),
+        );
     }
     next
 }
 
 fn function_of(state: &Value) -> &str {
-    state["Arguments"]["FunctionName"].as_str().unwrap().strip_prefix("${").unwrap().strip_suffix("FunctionArn}").unwrap()
+    state["Arguments"]["FunctionName"]
+        .as_str()
+        .unwrap()
+        .strip_prefix("${")
+        .unwrap()
+        .strip_suffix("FunctionArn}")
+        .unwrap()
 }
 
 /// The states that an execution may end in after `from`, if `barrier` were not there.
@@ -65,7 +81,9 @@ fn ends_around(machine: &Value, from: &str, barrier: &str) -> BTreeSet<String> {
         let state = &machine["States"][&name];
         let ways = ways_out(state);
         // A Task without a Catch for everything, and a Choice without a Default, end the execution too.
-        let catches_everything = objects(state, "Catch").iter().any(|catch| texts(&catch["ErrorEquals"]) == ["States.ALL"]);
+        let catches_everything = objects(state, "Catch")
+            .iter()
+            .any(|catch| texts(&catch["ErrorEquals"]) == ["States.ALL"]);
         let may_break = match state["Type"].as_str().unwrap() {
             "Task" => !catches_everything,
             "Choice" => state["Default"].is_null(),
@@ -81,7 +99,10 @@ fn ends_around(machine: &Value, from: &str, barrier: &str) -> BTreeSet<String> {
 
 #[test]
 fn from_enable_login_every_path_passes_disable_login() {
-    assert_eq!(ends_around(&state_machine(), "Enable Login", "Disable Login"), BTreeSet::new());
+    assert_eq!(
+        ends_around(&state_machine(), "Enable Login", "Disable Login"),
+        BTreeSet::new()
+    );
 }
 
 #[test]
@@ -91,14 +112,26 @@ fn the_graph_test_sees_every_way_around_disable_login() {
         change(&mut machine["States"]);
         !ends_around(&machine, "Enable Login", "Disable Login").is_empty()
     };
-    assert!(broken(&|states| states["Enable Login"]["Catch"][0]["Next"] = json!("Announce Failed")));
+    assert!(broken(
+        &|states| states["Enable Login"]["Catch"][0]["Next"] = json!("Announce Failed")
+    ));
     assert!(broken(&|states| states["Enable Login"]["Catch"] = json!([])));
-    assert!(broken(&|states| states["Opened?"]["Default"] = json!("Announce Failed")));
+    assert!(broken(
+        &|states| states["Opened?"]["Default"] = json!("Announce Failed")
+    ));
     assert!(broken(&|states| states["Opened?"]["Default"] = Value::Null));
-    assert!(broken(&|states| states["Opened?"]["Choices"][2]["Next"] = json!("Announce Outcome")));
-    assert!(broken(&|states| states["Announce Opened"]["Catch"][0]["Next"] = json!("Messages Not Sent")));
-    assert!(broken(&|states| states["Announce Opened"]["Catch"] = Value::Null));
-    assert!(broken(&|states| states["Wait Until End"]["Next"] = json!("Done")));
+    assert!(broken(
+        &|states| states["Opened?"]["Choices"][2]["Next"] = json!("Announce Outcome")
+    ));
+    assert!(broken(
+        &|states| states["Announce Opened"]["Catch"][0]["Next"] = json!("Messages Not Sent")
+    ));
+    assert!(broken(
+        &|states| states["Announce Opened"]["Catch"] = Value::Null
+    ));
+    assert!(broken(
+        &|states| states["Wait Until End"]["Next"] = json!("Done")
+    ));
 }
 
 #[test]
@@ -116,7 +149,9 @@ fn every_state_is_reached_and_every_next_exists() {
     let mut reached = BTreeSet::new();
     let mut todo = vec![machine["StartAt"].as_str().unwrap().to_owned()];
     while let Some(name) = todo.pop() {
-        let state = states(&machine).get(&name).unwrap_or_else(|| panic!("there is no state {name:?}"));
+        let state = states(&machine)
+            .get(&name)
+            .unwrap_or_else(|| panic!("there is no state {name:?}"));
         if reached.insert(name) {
             todo.extend(ways_out(state));
         }
@@ -127,43 +162,119 @@ fn every_state_is_reached_and_every_next_exists() {
 #[test]
 fn every_task_has_a_deadline_retries_and_a_catch_for_everything() {
     let machine = state_machine();
-    assert!(machine.get("TimeoutSeconds").is_none(), "it would cut off Disable Login, and nothing could catch it");
+    assert!(
+        machine.get("TimeoutSeconds").is_none(),
+        "it would cut off Disable Login, and nothing could catch it"
+    );
     for (name, task) in tasks(&machine) {
-        assert!(!task["TimeoutSeconds"].is_null(), "{name}: no TimeoutSeconds");
+        assert!(
+            !task["TimeoutSeconds"].is_null(),
+            "{name}: no TimeoutSeconds"
+        );
         let catchers = objects(task, "Catch");
-        let (last, named) = catchers.split_last().unwrap_or_else(|| panic!("{name}: no Catch"));
-        assert_eq!(texts(&last["ErrorEquals"]), ["States.ALL"], "{name}: the last Catch takes everything, alone");
-        assert!(named.iter().all(|catch| !texts(&catch["ErrorEquals"]).contains(&"States.ALL")), "{name}");
+        let (last, named) = catchers
+            .split_last()
+            .unwrap_or_else(|| panic!("{name}: no Catch"));
+        assert_eq!(
+            texts(&last["ErrorEquals"]),
+            ["States.ALL"],
+            "{name}: the last Catch takes everything, alone"
+        );
+        assert!(
+            named
+                .iter()
+                .all(|catch| !texts(&catch["ErrorEquals"]).contains(&"States.ALL")),
+            "{name}"
+        );
         assert!(!objects(task, "Retry").is_empty(), "{name}: no Retry");
         for retrier in objects(task, "Retry") {
-            for field in ["IntervalSeconds", "BackoffRate", "MaxAttempts", "MaxDelaySeconds"] {
-                assert!(retrier[field].is_number(), "{name}: a retry without {field}");
+            for field in [
+                "IntervalSeconds",
+                "BackoffRate",
+                "MaxAttempts",
+                "MaxDelaySeconds",
+            ] {
+                assert!(
+                    retrier[field].is_number(),
+                    "{name}: a retry without {field}"
+                );
             }
             assert_eq!(retrier["JitterStrategy"], "FULL", "{name}");
             for of_lambda in &ERRORS_OF_AWS[..7] {
-                assert!(texts(&retrier["ErrorEquals"]).contains(of_lambda), "{name} does not retry {of_lambda}");
+                assert!(
+                    texts(&retrier["ErrorEquals"]).contains(of_lambda),
+                    "{name} does not retry {of_lambda}"
+                );
             }
         }
-        if task["Resource"].as_str().unwrap().ends_with(".waitForTaskToken") {
-            let timeout = named.iter().any(|catch| texts(&catch["ErrorEquals"]).contains(&"States.Timeout"));
-            assert!(timeout, "{name} waits for people, and does not say what happens when they do not come");
+        if task["Resource"]
+            .as_str()
+            .unwrap()
+            .ends_with(".waitForTaskToken")
+        {
+            let timeout = named
+                .iter()
+                .any(|catch| texts(&catch["ErrorEquals"]).contains(&"States.Timeout"));
+            assert!(
+                timeout,
+                "{name} waits for people, and does not say what happens when they do not come"
+            );
         }
     }
 }
 
 #[test]
 fn tasks_and_choices_say_why_with_their_fields_in_one_order() {
-    let order = ["Type", "Comment", "Resource", "Arguments", "TimeoutSeconds", "Retry", "Catch", "Choices", "Timestamp", "Seconds", "Error", "Cause", "Assign", "Output", "Next", "Default"];
+    let order = [
+        "Type",
+        "Comment",
+        "Resource",
+        "Arguments",
+        "TimeoutSeconds",
+        "Retry",
+        "Catch",
+        "Choices",
+        "Timestamp",
+        "Seconds",
+        "Error",
+        "Cause",
+        "Assign",
+        "Output",
+        "Next",
+        "Default",
+    ];
     let text = read("statemachine/access-window.asl.json");
     let machine = state_machine();
     for (name, state) in states(&machine) {
-        assert!(state["Comment"].as_str().is_some_and(|comment| comment.ends_with('.')), "{name}: say why");
+        assert!(
+            state["Comment"]
+                .as_str()
+                .is_some_and(|comment| comment.ends_with('.')),
+            "{name}: say why"
+        );
         // serde_json sorts keys, so the order is read from the text: fields of a state stand six spaces in.
-        let start = text.find(&format!("\n    {name:?}: {{")).unwrap_or_else(|| panic!("{name} is not on a line of its own"));
-        let lines = text[start + 1..].lines().skip(1).take_while(|line| !line.starts_with("    }"));
-        let fields = lines.filter_map(|line| line.strip_prefix("      \"")).map(|line| line.split('"').next().unwrap());
-        let places: Vec<_> = fields.map(|field| order.iter().position(|known| *known == field).unwrap_or_else(|| panic!("{name}: {field}?"))).collect();
-        assert!(places.is_sorted(), "{name}: fields stand in the order {order:?}");
+        let start = text
+            .find(&format!("\n    {name:?}: {{"))
+            .unwrap_or_else(|| panic!("{name} is not on a line of its own"));
+        let lines = text[start + 1..]
+            .lines()
+            .skip(1)
+            .take_while(|line| !line.starts_with("    }"));
+        let fields = lines
+            .filter_map(|line| line.strip_prefix("      \""))
+            .map(|line| line.split('"').next().unwrap());
+        let places: Vec<_> = fields
+            .map(|field| {
+                order
+                    .iter()
+                    .position(|known| *known == field)
+                    .unwrap_or_else(|| panic!("{name}: {field}?"))
+            })
+            .collect();
+        assert!(
+            places.is_sorted(),
+            "{name}: fields stand in the order {order:?}"
+        );
     }
 }
 
@@ -175,8 +286,12 @@ fn a_function_is_over_before_its_task() {
         if ["Await Approval", "Announce Opened"].contains(&name.as_str()) {
             continue;
         }
-        let function = &template["Resources"][format!("{}Function", function_of(task))]["Properties"]["Timeout"];
-        assert!(task["TimeoutSeconds"].as_u64() > function.as_u64(), "{name}: a cut-off task would hide why the function was slow");
+        let function = &template["Resources"][format!("{}Function", function_of(task))]["Properties"]
+            ["Timeout"];
+        assert!(
+            task["TimeoutSeconds"].as_u64() > function.as_u64(),
+            "{name}: a cut-off task would hide why the function was slow"
+        );
     }
 }
 
@@ -185,17 +300,30 @@ fn retries_name_exactly_the_errors_that_may_heal() {
     let machine = state_machine();
     let (mut retried, mut caught) = (BTreeSet::new(), BTreeSet::new());
     for (_, task) in tasks(&machine) {
-        let names = |field: &str| objects(task, field).iter().flat_map(|rule| texts(&rule["ErrorEquals"])).map(str::to_owned).collect::<Vec<_>>();
+        let names = |field: &str| {
+            objects(task, field)
+                .iter()
+                .flat_map(|rule| texts(&rule["ErrorEquals"]))
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
         retried.extend(names("Retry"));
         caught.extend(names("Catch"));
     }
     for name in ErrorName::ALL {
         let (retried, caught) = (retried.remove(name.as_str()), caught.remove(name.as_str()));
         assert_eq!(retried, name.retryable(), "{name}: is it retried?");
-        assert_eq!(caught, !name.retryable(), "{name}: is it caught by name, as one that no retry heals?");
+        assert_eq!(
+            caught,
+            !name.retryable(),
+            "{name}: is it caught by name, as one that no retry heals?"
+        );
     }
     for name in retried.union(&caught) {
-        assert!(ERRORS_OF_AWS.contains(&name.as_str()), "nothing returns the error {name}");
+        assert!(
+            ERRORS_OF_AWS.contains(&name.as_str()),
+            "nothing returns the error {name}"
+        );
     }
 }
 
@@ -208,12 +336,18 @@ fn example(payload: &Value) -> Value {
             "{% $outcome.outcome %}" => json!("closed"),
             "{% $states.input %}" => json!({"target": "orders"}),
             "{% $states.context.Task.Token %}" => json!("a token"),
-            "{% $states.context.Execution.Id %}" => json!("arn:aws:states:us-east-1:123456789012:execution:m:e"),
+            "{% $states.context.Execution.Id %}" => {
+                json!("arn:aws:states:us-east-1:123456789012:execution:m:e")
+            }
             "{% $states.context.Execution.StartTime %}" => json!("2026-01-01T00:00:00.000Z"),
             _ if text.starts_with("{%") => panic!("give an example of {text}"),
             _ => payload.clone(),
         },
-        Value::Object(object) => object.iter().map(|(name, value)| (name.clone(), example(value))).collect::<Map<_, _>>().into(),
+        Value::Object(object) => object
+            .iter()
+            .map(|(name, value)| (name.clone(), example(value)))
+            .collect::<Map<_, _>>()
+            .into(),
         other => other.clone(),
     }
 }
@@ -245,7 +379,8 @@ fn computed_words_of_payloads_are_in_the_contract() {
     let machine = state_machine();
     visit_objects(&machine, &mut |object| {
         if let Some(action) = object.get("close_action") {
-            let payload = json!({"version": 1, "request_id": "r-0123456789abcdef", "action": action});
+            let payload =
+                json!({"version": 1, "request_id": "r-0123456789abcdef", "action": action});
             assert_reads::<payload::DisableLogin>("Disable Login", payload);
         }
         if let Some(Value::String(event)) = object.get("outcome")
@@ -263,14 +398,22 @@ fn outcomes() -> BTreeMap<String, BTreeSet<String>> {
     let text = String::new;
     let request_id = serde_json::from_value(json!("r-0123456789abcdef")).unwrap();
     [
-        Outcome::Accepted { request_id, decide_within_seconds: 1 },
+        Outcome::Accepted {
+            request_id,
+            decide_within_seconds: 1,
+        },
         Outcome::Refused { faults: Vec::new() },
         Outcome::Ready,
         Outcome::Asked { n_asked: 1 },
         Outcome::Announced,
         Outcome::Waiting,
-        Outcome::Pending { decide_within_seconds: 1 },
-        Outcome::Approved { start: text(), end: text() },
+        Outcome::Pending {
+            decide_within_seconds: 1,
+        },
+        Outcome::Approved {
+            start: text(),
+            end: text(),
+        },
         Outcome::Rejected,
         Outcome::Expired,
         Outcome::Opened { end: text() },
@@ -293,35 +436,65 @@ fn choices_know_only_outcomes_of_the_contract() {
     let text = machine.to_string();
     for part in text.split(".outcome = '").skip(1) {
         let outcome = part.split('\'').next().unwrap();
-        assert!(outcomes.contains_key(outcome), "no function answers {outcome}");
+        assert!(
+            outcomes.contains_key(outcome),
+            "no function answers {outcome}"
+        );
     }
     for list in text.split(".outcome in [").skip(1) {
         for outcome in list.split(']').next().unwrap().split(", ") {
-            assert!(outcomes.contains_key(outcome.trim_matches('\'')), "no function answers {outcome}");
+            assert!(
+                outcomes.contains_key(outcome.trim_matches('\'')),
+                "no function answers {outcome}"
+            );
         }
     }
     for part in text.split("$states.result.Payload.").skip(1) {
-        let field: String = part.chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect();
-        assert!(outcomes.values().any(|fields| fields.contains(&field)), "no answer has a field {field}");
+        let field: String = part
+            .chars()
+            .take_while(|letter| letter.is_alphanumeric() || *letter == '_')
+            .collect();
+        assert!(
+            outcomes.values().any(|fields| fields.contains(&field)),
+            "no answer has a field {field}"
+        );
     }
 }
 
 /// The most events that one pass through a Task writes: entered, exited, and for each try scheduled, started,
 /// submitted (if it waits for a callback) and failed.
 fn events_of(task: &Value) -> u64 {
-    let of_a_try = if task["Resource"].as_str().unwrap().ends_with(".waitForTaskToken") { 4 } else { 3 };
+    let of_a_try = if task["Resource"]
+        .as_str()
+        .unwrap()
+        .ends_with(".waitForTaskToken")
+    {
+        4
+    } else {
+        3
+    };
     2 + of_a_try * (1 + attempts_of(task))
 }
 
 fn attempts_of(task: &Value) -> u64 {
-    objects(task, "Retry").iter().map(|retrier| retrier["MaxAttempts"].as_u64().unwrap()).sum()
+    objects(task, "Retry")
+        .iter()
+        .map(|retrier| retrier["MaxAttempts"].as_u64().unwrap())
+        .sum()
 }
 
 /// The number that follows `before` in the condition of a choice.
 fn limit(machine: &Value, choice: &str, before: &str) -> u64 {
     let conditions = machine["States"][choice].to_string();
-    let (_, after) = conditions.split_once(before).unwrap_or_else(|| panic!("{choice} does not compare {before}"));
-    after.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap()
+    let (_, after) = conditions
+        .split_once(before)
+        .unwrap_or_else(|| panic!("{choice} does not compare {before}"));
+    after
+        .chars()
+        .take_while(char::is_ascii_digit)
+        .collect::<String>()
+        .parse()
+        .unwrap()
 }
 
 #[test]
@@ -331,19 +504,28 @@ fn an_execution_never_runs_out_of_events() {
     let choice_or_wait = 2;
 
     let settling = limit(&machine, "Approved?", "$n_settle_rounds < ")
-        * (events_of(state("Await Approval")) + events_of(state("Settle Decision")) + choice_or_wait);
+        * (events_of(state("Await Approval"))
+            + events_of(state("Settle Decision"))
+            + choice_or_wait);
     let opening = limit(&machine, "Opened?", "$n_early_wakes < ")
         * (choice_or_wait + events_of(state("Enable Login")) + choice_or_wait);
     let close = events_of(state("Disable Login")) + choice_or_wait;
     let early = limit(&machine, "Closed?", "$n_early_wakes <= ") * (close + choice_or_wait);
     let rounds = limit(&machine, "Keep Closing?", "$n_close_rounds >= ");
     let pages = rounds / limit(&machine, "Keep Closing?", "$n_close_rounds % ") + 1;
-    let closing = rounds * (close + choice_or_wait + choice_or_wait) + pages * events_of(state("Announce Close Failing"));
-    let once: u64 = tasks(&machine).map(|(_, task)| events_of(task)).sum::<u64>() + 2 * states(&machine).len() as u64;
+    let closing = rounds * (close + choice_or_wait + choice_or_wait)
+        + pages * events_of(state("Announce Close Failing"));
+    let once: u64 = tasks(&machine)
+        .map(|(_, task)| events_of(task))
+        .sum::<u64>()
+        + 2 * states(&machine).len() as u64;
 
     let most = settling + opening + early + closing + once;
     assert!(most < MAX_EVENTS, "{most} events at worst");
-    assert!(rounds * 60 > 12 * 60 * 60, "a database may be down for half a day");
+    assert!(
+        rounds * 60 > 12 * 60 * 60,
+        "a database may be down for half a day"
+    );
 }
 
 #[test]
@@ -351,7 +533,12 @@ fn a_slow_message_hardly_holds_up_the_end_of_the_window() {
     let machine = state_machine();
     let task = &machine["States"]["Announce Opened"];
     let tries = 1 + attempts_of(task);
-    let waits: u64 = objects(task, "Retry").iter().map(|retrier| retrier["MaxDelaySeconds"].as_u64().unwrap() * retrier["MaxAttempts"].as_u64().unwrap()).sum();
+    let waits: u64 = objects(task, "Retry")
+        .iter()
+        .map(|retrier| {
+            retrier["MaxDelaySeconds"].as_u64().unwrap() * retrier["MaxAttempts"].as_u64().unwrap()
+        })
+        .sum();
     let most = tries * task["TimeoutSeconds"].as_u64().unwrap() + waits;
     assert!(most <= MAX_HOLD_UP_SECONDS, "{most} seconds at worst");
 }
@@ -366,8 +553,18 @@ fn what_travels_between_states_is_an_id_and_instants() {
         }
     });
     let expected = [
-        "request_id", "decide_by_millis", "opens_at", "closes_at", "close_action", "outcome", "failure",
-        "close_failure", "unsent", "n_settle_rounds", "n_early_wakes", "n_close_rounds",
+        "request_id",
+        "decide_by_millis",
+        "opens_at",
+        "closes_at",
+        "close_action",
+        "outcome",
+        "failure",
+        "close_failure",
+        "unsent",
+        "n_settle_rounds",
+        "n_early_wakes",
+        "n_close_rounds",
     ];
     assert_eq!(variables, expected.map(str::to_owned).into());
 }
@@ -376,23 +573,38 @@ fn what_travels_between_states_is_an_id_and_instants() {
 fn the_readme_names_every_state_and_every_error() {
     let readme = read("statemachine/README.md");
     for name in states(&state_machine()).keys() {
-        assert!(readme.contains(&format!("| {name} |")), "the table of states has no row for {name}");
+        assert!(
+            readme.contains(&format!("| {name} |")),
+            "the table of states has no row for {name}"
+        );
     }
     for name in ErrorName::ALL {
-        assert!(readme.contains(&format!("| `{name}` |")), "the table of errors has no row for {name}");
+        assert!(
+            readme.contains(&format!("| `{name}` |")),
+            "the table of errors has no row for {name}"
+        );
     }
 }
 
 #[test]
 fn the_diagram_in_the_readme_is_the_graph() {
     let readme = read("statemachine/README.md");
-    let diagram = readme.split("```mermaid").nth(1).and_then(|rest| rest.split("```").next()).expect("no diagram");
+    let diagram = readme
+        .split("```mermaid")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next())
+        .expect("no diagram");
     // A line is `a["State"]`, or `a --> b`, with any label on the arrow.
     let mut names = BTreeMap::new();
     let mut drawn = BTreeSet::new();
     for line in diagram.lines().map(str::trim) {
-        if let Some((id, rest)) = line.split_once(['[', '{', '(']) && !line.contains("-->") {
-            names.insert(id.to_owned(), rest.split('"').nth(1).unwrap_or_default().to_owned());
+        if let Some((id, rest)) = line.split_once(['[', '{', '('])
+            && !line.contains("-->")
+        {
+            names.insert(
+                id.to_owned(),
+                rest.split('"').nth(1).unwrap_or_default().to_owned(),
+            );
         } else if let Some((from, to)) = line.split_once("-->") {
             let to = to.rsplit('|').next().unwrap();
             drawn.insert((names[from.trim()].clone(), names[to.trim()].clone()));
@@ -405,5 +617,8 @@ fn the_diagram_in_the_readme_is_the_graph() {
         .collect();
     let missing: Vec<_> = real.difference(&drawn).collect();
     let invented: Vec<_> = drawn.difference(&real).collect();
-    assert!(missing.is_empty() && invented.is_empty(), "missing: {missing:?}\ninvented: {invented:?}");
+    assert!(
+        missing.is_empty() && invented.is_empty(),
+        "missing: {missing:?}\ninvented: {invented:?}"
+    );
 }

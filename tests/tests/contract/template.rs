@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use crate::repository::{FUNCTIONS, files, read, root, state_machine, template, texts, visit_objects};
+use crate::repository::{
+    FUNCTIONS, files, read, root, state_machine, template, texts, visit_objects,
+};
 
 /// Statements whose actions have no resource type at AWS, so that no ARN can be named:
 /// <https://docs.aws.amazon.com/service-authorization/latest/reference/reference.html>
@@ -27,17 +29,26 @@ fn resources_of_type(template: &Value, kind: &str) -> Vec<(String, Value)> {
 
 /// `compute-wait` → `ComputeWaitFunction`.
 fn logical_id(function: &str) -> String {
-    let words = function.split('-').map(|word| word[..1].to_uppercase() + &word[1..]);
+    let words = function
+        .split('-')
+        .map(|word| word[..1].to_uppercase() + &word[1..]);
     words.collect::<String>() + "Function"
 }
 
 /// Every statement of every IAM policy (not of key and topic policies), with the resource it is in.
 fn iam_statements(template: &Value) -> Vec<(String, Value)> {
     let mut statements = Vec::new();
-    for kind in ["AWS::IAM::Role", "AWS::IAM::Policy", "AWS::IAM::ManagedPolicy"] {
+    for kind in [
+        "AWS::IAM::Role",
+        "AWS::IAM::Policy",
+        "AWS::IAM::ManagedPolicy",
+    ] {
         for (name, mut resource) in resources_of_type(template, kind) {
             // Who may take on the role is another question.
-            resource["Properties"].as_object_mut().unwrap().remove("AssumeRolePolicyDocument");
+            resource["Properties"]
+                .as_object_mut()
+                .unwrap()
+                .remove("AssumeRolePolicyDocument");
             visit_objects(&resource, &mut |object| {
                 if object.contains_key("Effect") {
                     statements.push((name.clone(), Value::Object(object.clone())));
@@ -53,28 +64,46 @@ fn each_function_is_a_crate_and_a_substitution() {
     let template = template();
     let functions = resources_of_type(&template, "AWS::Serverless::Function");
     let named: BTreeSet<&str> = functions.iter().map(|(name, _)| name.as_str()).collect();
-    let expected: Vec<String> = FUNCTIONS.iter().map(|function| logical_id(function)).collect();
+    let expected: Vec<String> = FUNCTIONS
+        .iter()
+        .map(|function| logical_id(function))
+        .collect();
     assert_eq!(named, expected.iter().map(String::as_str).collect());
 
-    let substitutions = &template["Resources"]["StateMachine"]["Properties"]["DefinitionSubstitutions"];
+    let substitutions =
+        &template["Resources"]["StateMachine"]["Properties"]["DefinitionSubstitutions"];
     for function in FUNCTIONS {
         let id = logical_id(function);
         let resource = &template["Resources"][&id];
         assert_eq!(resource["Metadata"]["BuildMethod"], "rust-cargolambda");
         assert_eq!(resource["Metadata"]["BuildProperties"]["Binary"], function);
-        assert!(root().join("crates").join(function).join("src/main.rs").exists(), "no crate {function}");
-        assert_eq!(substitutions[format!("{id}Arn")], json!({"Fn::GetAtt": [id, "Arn"]}));
+        assert!(
+            root()
+                .join("crates")
+                .join(function)
+                .join("src/main.rs")
+                .exists(),
+            "no crate {function}"
+        );
+        assert_eq!(
+            substitutions[format!("{id}Arn")],
+            json!({"Fn::GetAtt": [id, "Arn"]})
+        );
     }
 }
 
 #[test]
 fn each_substitution_is_used_and_each_use_is_substituted() {
     let template = template();
-    let substitutions = template["Resources"]["StateMachine"]["Properties"]["DefinitionSubstitutions"].clone();
+    let substitutions =
+        template["Resources"]["StateMachine"]["Properties"]["DefinitionSubstitutions"].clone();
     let given: BTreeSet<String> = substitutions.as_object().unwrap().keys().cloned().collect();
     let text = state_machine().to_string();
-    let used: BTreeSet<String> =
-        text.split("${").skip(1).map(|rest| rest.split_once('}').unwrap().0.to_owned()).collect();
+    let used: BTreeSet<String> = text
+        .split("${")
+        .skip(1)
+        .map(|rest| rest.split_once('}').unwrap().0.to_owned())
+        .collect();
     assert_eq!(given, used);
 }
 
@@ -83,8 +112,12 @@ fn each_function_is_given_the_environment_that_it_reads() {
     let template = template();
     for function in FUNCTIONS {
         let properties = &template["Resources"][logical_id(function)]["Properties"];
-        let given: BTreeSet<String> =
-            properties["Environment"]["Variables"].as_object().unwrap().keys().cloned().collect();
+        let given: BTreeSet<String> = properties["Environment"]["Variables"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect();
         let folder = format!("crates/{function}/src");
         let mut read_here = BTreeSet::new();
         for path in files().iter().filter(|path| path.starts_with(&folder)) {
@@ -93,7 +126,10 @@ fn each_function_is_given_the_environment_that_it_reads() {
                 read_here.insert(format!("LATCHKEY_{}", rest.split_once('"').unwrap().0));
             }
         }
-        assert_eq!(given, read_here, "environment of {function}: in the template, and in the code");
+        assert_eq!(
+            given, read_here,
+            "environment of {function}: in the template, and in the code"
+        );
     }
 }
 
@@ -103,14 +139,22 @@ fn each_function_has_a_role_and_a_log_group_of_its_own() {
     let mut roles = BTreeSet::new();
     for function in FUNCTIONS {
         let properties = &template["Resources"][logical_id(function)]["Properties"];
-        let role = properties["Role"]["Fn::GetAtt"][0].as_str().unwrap().to_owned();
+        let role = properties["Role"]["Fn::GetAtt"][0]
+            .as_str()
+            .unwrap()
+            .to_owned();
         assert!(roles.insert(role), "{function} shares its role");
-        let logs = properties["LoggingConfig"]["LogGroup"]["Ref"].as_str().unwrap();
+        let logs = properties["LoggingConfig"]["LogGroup"]["Ref"]
+            .as_str()
+            .unwrap();
         assert_eq!(properties["LoggingConfig"]["LogFormat"], "JSON");
         assert!(logs.starts_with(logical_id(function).strip_suffix("Function").unwrap()));
     }
     for (name, logs) in resources_of_type(&template, "AWS::Logs::LogGroup") {
-        assert!(logs["Properties"]["RetentionInDays"].is_object(), "{name} keeps its lines for ever");
+        assert!(
+            logs["Properties"]["RetentionInDays"].is_object(),
+            "{name} keeps its lines for ever"
+        );
     }
 }
 
@@ -118,8 +162,14 @@ fn each_function_has_a_role_and_a_log_group_of_its_own() {
 fn only_the_functions_that_open_postgresql_are_in_the_vpc() {
     let template = template();
     for function in FUNCTIONS {
-        let in_vpc = template["Resources"][logical_id(function)]["Properties"].get("VpcConfig").is_some();
-        assert_eq!(in_vpc, ["enable-login", "disable-login"].contains(&function), "{function}");
+        let in_vpc = template["Resources"][logical_id(function)]["Properties"]
+            .get("VpcConfig")
+            .is_some();
+        assert_eq!(
+            in_vpc,
+            ["enable-login", "disable-login"].contains(&function),
+            "{function}"
+        );
     }
 }
 
@@ -132,14 +182,20 @@ fn rights_are_verbs_on_named_resources() {
         }
         let everything = texts(&statement["Resource"]).contains(&"*");
         let denied = statement["Effect"] == "Deny";
-        assert!(!everything || denied || WITHOUT_RESOURCE.contains(&sid), "{name}: name the resource of {sid:?}");
+        assert!(
+            !everything || denied || WITHOUT_RESOURCE.contains(&sid),
+            "{name}: name the resource of {sid:?}"
+        );
     }
 }
 
 #[test]
 fn rights_on_the_table_name_the_rows() {
     for (name, statement) in iam_statements(&template()) {
-        if texts(&statement["Action"]).iter().any(|action| action.starts_with("dynamodb:")) {
+        if texts(&statement["Action"])
+            .iter()
+            .any(|action| action.starts_with("dynamodb:"))
+        {
             let rows = &statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"];
             assert!(!texts(rows).is_empty(), "{name}: name the rows");
         }
@@ -153,10 +209,17 @@ fn the_deciding_rights_have_one_holder() {
     for (name, statement) in iam_statements(&template()) {
         if statement["Effect"] == "Allow" {
             for action in texts(&statement["Action"]) {
-                let rows = &statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"];
-                holders.entry(format!("{action} {}", statement["Resource"])).or_default().insert(name.clone());
+                let rows =
+                    &statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"];
+                holders
+                    .entry(format!("{action} {}", statement["Resource"]))
+                    .or_default()
+                    .insert(name.clone());
                 for row in texts(rows) {
-                    holders.entry(format!("{action} {row}")).or_default().insert(name.clone());
+                    holders
+                        .entry(format!("{action} {row}"))
+                        .or_default()
+                        .insert(name.clone());
                 }
             }
         }
@@ -164,22 +227,45 @@ fn the_deciding_rights_have_one_holder() {
     let key = |key: &str| json!({"Fn::GetAtt": [key, "Arn"]}).to_string();
     for (right, holder) in [
         ("states:SendTaskSuccess \"*\"".to_owned(), "ApprovalRole"),
-        (format!("kms:GenerateMac {}", key("LinkKey")), "NotifyMakesLinks"),
-        (format!("kms:VerifyMac {}", key("LinkKey")), "ApprovalVerifiesLinksAndSealsVotes"),
-        (format!("kms:GenerateMac {}", key("VoteKey")), "ApprovalVerifiesLinksAndSealsVotes"),
-        (format!("kms:VerifyMac {}", key("VoteKey")), "EnableLoginVerifiesVotes"),
+        (
+            format!("kms:GenerateMac {}", key("LinkKey")),
+            "NotifyMakesLinks",
+        ),
+        (
+            format!("kms:VerifyMac {}", key("LinkKey")),
+            "ApprovalVerifiesLinksAndSealsVotes",
+        ),
+        (
+            format!("kms:GenerateMac {}", key("VoteKey")),
+            "ApprovalVerifiesLinksAndSealsVotes",
+        ),
+        (
+            format!("kms:VerifyMac {}", key("VoteKey")),
+            "EnableLoginVerifiesVotes",
+        ),
         ("sns:Publish {\"Ref\":\"Topic\"}".to_owned(), "NotifyRole"),
         ("dynamodb:PutItem vote#*".to_owned(), "ApprovalRole"),
         ("dynamodb:PutItem token#*".to_owned(), "ApprovalRole"),
         ("dynamodb:GetItem token#*".to_owned(), "ApprovalRole"),
         ("dynamodb:PutItem windows#*".to_owned(), "EnableLoginRole"),
-        ("dynamodb:DeleteItem windows#*".to_owned(), "DisableLoginRole"),
+        (
+            "dynamodb:DeleteItem windows#*".to_owned(),
+            "DisableLoginRole",
+        ),
     ] {
-        assert_eq!(holders.get(&right), Some(&BTreeSet::from([holder.to_owned()])), "{right}");
+        assert_eq!(
+            holders.get(&right),
+            Some(&BTreeSet::from([holder.to_owned()])),
+            "{right}"
+        );
     }
-    let writes_votes = holders.keys().any(|right| right.ends_with(" vote#*") && (right.contains("Update") || right.contains("Delete")));
+    let writes_votes = holders.keys().any(|right| {
+        right.ends_with(" vote#*") && (right.contains("Update") || right.contains("Delete"))
+    });
     assert!(!writes_votes, "a vote is written once");
-    let fails_tasks = holders.keys().any(|right| right.contains("SendTaskFailure"));
+    let fails_tasks = holders
+        .keys()
+        .any(|right| right.contains("SendTaskFailure"));
     assert!(!fails_tasks, "nobody needs to fail the waiting task");
 }
 
@@ -188,12 +274,21 @@ fn people_can_never_answer_the_waiting_task() {
     for (name, policy) in resources_of_type(&template(), "AWS::IAM::ManagedPolicy") {
         let mut denied = Vec::new();
         visit_objects(&policy, &mut |object| {
-            if object.get("Effect") == Some(&json!("Deny")) && object.get("Resource") == Some(&json!("*")) {
+            if object.get("Effect") == Some(&json!("Deny"))
+                && object.get("Resource") == Some(&json!("*"))
+            {
                 denied.extend(texts(&object["Action"]).into_iter().map(str::to_owned));
             }
         });
-        for action in ["states:SendTaskSuccess", "states:SendTaskFailure", "states:SendTaskHeartbeat"] {
-            assert!(denied.iter().any(|denied| denied == action), "{name} must deny {action}");
+        for action in [
+            "states:SendTaskSuccess",
+            "states:SendTaskFailure",
+            "states:SendTaskHeartbeat",
+        ] {
+            assert!(
+                denied.iter().any(|denied| denied == action),
+                "{name} must deny {action}"
+            );
         }
     }
 }
@@ -202,22 +297,40 @@ fn people_can_never_answer_the_waiting_task() {
 fn the_history_is_encrypted_and_stays_out_of_the_logs() {
     let template = template();
     let properties = &template["Resources"]["StateMachine"]["Properties"];
-    assert_eq!(properties["EncryptionConfiguration"]["Type"], "CUSTOMER_MANAGED_KMS_KEY");
-    assert_eq!(properties["LoggingConfiguration"]["IncludeExecutionData"], json!(false));
+    assert_eq!(
+        properties["EncryptionConfiguration"]["Type"],
+        "CUSTOMER_MANAGED_KMS_KEY"
+    );
+    assert_eq!(
+        properties["LoggingConfiguration"]["IncludeExecutionData"],
+        json!(false)
+    );
     assert_eq!(properties["StateMachineType"], "STANDARD");
 }
 
 #[test]
 fn the_access_log_never_holds_a_link() {
     let template = template();
-    let format = template["Resources"]["CallbackStage"]["Properties"]["AccessLogSettings"]["Format"].as_str().unwrap();
+    let format =
+        template["Resources"]["CallbackStage"]["Properties"]["AccessLogSettings"]["Format"]
+            .as_str()
+            .unwrap();
     let allowed = [
-        "requestId", "requestTime", "identity.sourceIp", "routeKey", "status", "responseLatency",
-        "integrationStatus", "error.responseType",
+        "requestId",
+        "requestTime",
+        "identity.sourceIp",
+        "routeKey",
+        "status",
+        "responseLatency",
+        "integrationStatus",
+        "error.responseType",
     ];
     for variable in format.split("$context.").skip(1) {
         let variable = variable.split('"').next().unwrap();
-        assert!(allowed.contains(&variable), "can $context.{variable} hold the path or the query?");
+        assert!(
+            allowed.contains(&variable),
+            "can $context.{variable} hold the path or the query?"
+        );
     }
     serde_json::from_str::<Value>(format).expect("the access log is not JSON");
 }
@@ -239,9 +352,15 @@ fn the_stack_deploys_twice_into_one_account() {
         for (property, value) in resource["Properties"].as_object().unwrap() {
             // These name something else than the resource itself.
             let is_own_name = property.ends_with("Name")
-                && !["PolicyName", "StageName", "FunctionName", "MetricName"].contains(&property.as_str());
-            let is_unique = value["Fn::Sub"].as_str().is_some_and(|name| name.contains("${AWS::StackName}"));
-            assert!(!is_own_name || is_unique, "{id}: {property} must hold the stack's name, or be left to AWS");
+                && !["PolicyName", "StageName", "FunctionName", "MetricName"]
+                    .contains(&property.as_str());
+            let is_unique = value["Fn::Sub"]
+                .as_str()
+                .is_some_and(|name| name.contains("${AWS::StackName}"));
+            assert!(
+                !is_own_name || is_unique,
+                "{id}: {property} must hold the stack's name, or be left to AWS"
+            );
         }
     }
 }
@@ -250,11 +369,18 @@ fn the_stack_deploys_twice_into_one_account() {
 fn parameters_and_outputs_are_described_and_checked() {
     let template = template();
     for (name, parameter) in template["Parameters"].as_object().unwrap() {
-        assert!(parameter["Description"].is_string(), "parameter {name} has no description");
-        let checked = parameter.get("AllowedPattern").is_some() || parameter.get("AllowedValues").is_some();
+        assert!(
+            parameter["Description"].is_string(),
+            "parameter {name} has no description"
+        );
+        let checked =
+            parameter.get("AllowedPattern").is_some() || parameter.get("AllowedValues").is_some();
         assert!(checked, "parameter {name} takes anything");
     }
     for (name, output) in template["Outputs"].as_object().unwrap() {
-        assert!(output["Description"].is_string(), "output {name} has no description");
+        assert!(
+            output["Description"].is_string(),
+            "output {name} has no description"
+        );
     }
 }
