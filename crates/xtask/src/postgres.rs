@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::io;
+use std::io::{self, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
@@ -261,7 +261,10 @@ impl LocalPostgres {
         let Some(mut guardian) = self.guardian.take() else {
             return Ok(());
         };
-        drop(guardian.stdin.take());
+        if let Some(mut pipe) = guardian.stdin.take() {
+            // If the guardian has ended, so has the server.
+            let _ = pipe.write_all(b"stop\n");
+        }
         let deadline = Instant::now() + STOP_LIMIT;
         loop {
             match guardian.try_wait() {
@@ -307,6 +310,7 @@ impl LocalPostgres {
         let mut command = self.binaries.command("/bin/sh");
         command
             .args(["-c", GUARDIAN, "guardian"])
+            .arg(self.directory.join("data"))
             .arg(self.binaries.program("postgres"))
             .arg("-D")
             .arg(self.directory.join("data"))
@@ -1013,18 +1017,21 @@ fn run(what: &'static str, command: &mut Command) -> Result<Output, Error> {
 }
 
 /// A shell that stops the server when its standard input closes. The other end of that pipe is ours, so the server ends
-/// with us however we end. INT is PostgreSQL's "fast" shutdown, QUIT its "immediate" one.
+/// with us however we end, and then its data go too. After a word on the pipe the data stay.
+/// INT is PostgreSQL's "fast" shutdown, QUIT its "immediate" one.
 const GUARDIAN: &str = r#"
+data=$1
+shift
 exec 3<&0
 "$@" </dev/null 3<&- &
 server=$!
-{ read -r _ <&3; kill -INT "$server"; sleep 5; kill -QUIT "$server"; } >/dev/null 2>&1 &
+{ if read -r _ <&3; then kill -INT "$server"; exit 0; else kill -QUIT "$server"; exit 3; fi; } >/dev/null 2>&1 &
 reader=$!
 exec 3<&-
 wait "$server"
-status=$?
 kill "$reader" 2>/dev/null
-exit "$status"
+wait "$reader"
+if [ $? -eq 3 ]; then rm -rf "$data"; fi
 "#;
 
 const HOST_BASED_AUTHENTICATION: &str = "\

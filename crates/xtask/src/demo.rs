@@ -1,0 +1,642 @@
+//! `cargo xtask demo`: one whole access window on real parts, seen from outside.
+//!
+//! The story goes to standard error; with `--json` the observations go to standard output, on its last line.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use clap::Args;
+use serde_json::{Value, json};
+use xtask::callback;
+use xtask::console::{self, bold, dim, green, red};
+use xtask::error::{Error, Result};
+use xtask::login_probe::{Attempt, Session};
+use xtask::ministack::Keys;
+use xtask::postgres::APPLICATION_DATABASE;
+use xtask::stack::{APPROVERS, Ended, Execution, REQUESTER, ROLE, Stack, TARGET};
+use xtask::workspace;
+
+/// A person may take this long to approve; the demo's catalogue gives the same time.
+const APPROVED_WITHIN: Duration = Duration::from_secs(600);
+/// A step of the state machine takes at most this long on a slow machine.
+const STEP_WITHIN: Duration = Duration::from_secs(60);
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(5);
+
+/// How to show it.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Approve without a person, through the same page.
+    #[arg(long)]
+    approve: bool,
+    /// Length of the window: 20s, 2m.
+    #[arg(long, default_value = "20s", value_parser = parse_window)]
+    window: Duration,
+    /// Leave everything running at the end, and say how to use it with the AWS command line.
+    #[arg(long)]
+    keep: bool,
+    /// Print what was observed as one JSON object on the last line of standard output.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Shows one window from the request to the proof of its end.
+///
+/// # Errors
+/// [`Error::NotAsPromised`] if any observation does not hold, and whatever stopped the demo.
+pub(crate) async fn run(options: &Options) -> Result<()> {
+    console::heading("Latchkey: a privileged login that opens only for an approved window");
+    let stack = Stack::start("demo").await?;
+    let observed = show(&stack, options).await?;
+    let problems = observed.problems(options.window);
+    observed.say(&problems);
+    if options.json {
+        // Nobody is left to read it when standard output is gone.
+        let _ = writeln!(std::io::stdout(), "{}", observed.as_json(&problems, &stack));
+    }
+    if options.keep {
+        keep(&stack).await?;
+    }
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::NotAsPromised(problems.join("; ")))
+    }
+}
+
+/// What was seen from outside.
+struct Observed {
+    request_id: String,
+    login_before: Seen,
+    login_during: Seen,
+    login_after: Seen,
+    /// When the server allowed logins first.
+    opened_at: DateTime<Utc>,
+    /// The end of the window, as the database enforces it.
+    end: DateTime<Utc>,
+    session_cut_at: DateTime<Utc>,
+    login_refused_at: DateTime<Utc>,
+    /// When the role had neither LOGIN nor a session.
+    closed_at: DateTime<Utc>,
+    sessions_after: i64,
+    messages: Vec<String>,
+    ended: Ended,
+    took: Vec<(&'static str, Duration)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    Accepted,
+    Refused,
+}
+
+impl Seen {
+    fn of(attempt: &Attempt) -> Self {
+        if attempt.is_accepted() {
+            Self::Accepted
+        } else {
+            Self::Refused
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+async fn show(stack: &Stack, options: &Options) -> Result<Observed> {
+    let mut took = Vec::new();
+    let mut since = Instant::now();
+    let mut lap = |name: &'static str| {
+        took.push((name, since.elapsed()));
+        since = Instant::now();
+    };
+
+    console::heading("Before");
+    let before = stack.try_log_in(ROLE).await?;
+    let login_before = Seen::of(&before);
+    say_attempt(&before);
+
+    console::heading("The request");
+    let request = Stack::request_document(ROLE, &format!("PT{}S", options.window.as_secs()));
+    let execution = stack.file_request(&request).await?;
+    console::say(&format!(
+        "  {REQUESTER} asks for {} on {TARGET} for {}",
+        bold(ROLE),
+        console::seconds(options.window)
+    ));
+    console::say(&format!(
+        "  because: {}",
+        request["reason"].as_str().unwrap_or_default()
+    ));
+    let approver = APPROVERS[0];
+    let inbox = stack.inbox(approver)?;
+    let asked = inbox.next(STEP_WITHIN, |message| message.decision_link().is_some());
+    let message = or_what_went_wrong(stack, &execution, asked).await?;
+    let link = message.decision_link().unwrap_or_default().to_owned();
+    console::say(&format!(
+        "  {approver} gets a message: {}",
+        dim(&message.subject)
+    ));
+    lap("request");
+
+    console::heading("The decision");
+    console::say(&format!("  {link}"));
+    decide(stack, &execution, &link, options.approve).await?;
+    lap("decision");
+
+    console::heading("During");
+    let opened_at = or_what_went_wrong(stack, &execution, wait_until_open(stack)).await?;
+    let attempt = stack.try_log_in(ROLE).await?;
+    let login_during = Seen::of(&attempt);
+    say_attempt(&attempt);
+    let end = valid_until(stack).await?;
+    let Attempt::Accepted(session) = attempt else {
+        return Err(Error::NotAsPromised(
+            "the login was refused during the window".to_owned(),
+        ));
+    };
+    let answer = session
+        .query_text("SELECT current_user || ' reads ' || current_database()")
+        .await?;
+    console::say(&format!(
+        "  a session runs a query: {answer}, and stays open"
+    ));
+    console::say(&format!("  the window ends at {}", clock(end)));
+    lap("open");
+
+    let (session_cut_at, login_refused_at, closed_at) = tokio::try_join!(
+        watch_session(session, end),
+        watch_login(stack, end),
+        watch_role(stack, end)
+    )?;
+    lap("window");
+
+    console::heading("After");
+    console::say(&format!(
+        "  the session was cut {} after the end",
+        lag(end, session_cut_at)
+    ));
+    console::say(&format!(
+        "  the login was refused {} after the end",
+        lag(end, login_refused_at)
+    ));
+    console::say(&format!(
+        "  the role had neither LOGIN nor a session {} after the end",
+        lag(end, closed_at)
+    ));
+    let ended = stack.wait_for_end(&execution, STEP_WITHIN).await?;
+    let after = stack.try_log_in(ROLE).await?;
+    let login_after = Seen::of(&after);
+    say_attempt(&after);
+    let sessions_after = role_state(stack).await?.n_sessions;
+    let mut messages = Vec::new();
+    for message in stack.inbox(REQUESTER)?.take_all().await? {
+        console::say(&format!(
+            "  {REQUESTER} gets a message: {}",
+            dim(&message.subject)
+        ));
+        messages.push(message.subject);
+    }
+    lap("close");
+
+    Ok(Observed {
+        request_id: ended.output["request_id"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned(),
+        login_before,
+        login_during,
+        login_after,
+        opened_at,
+        end,
+        session_cut_at,
+        login_refused_at,
+        closed_at,
+        sessions_after,
+        messages,
+        ended,
+        took,
+    })
+}
+
+impl Observed {
+    /// From the end of the window until the last of: session cut, login refused, nothing left.
+    fn close_lag(&self) -> TimeDelta {
+        let last = self
+            .session_cut_at
+            .max(self.login_refused_at)
+            .max(self.closed_at);
+        last - self.end
+    }
+
+    /// Every promise that did not hold, as a sentence.
+    fn problems(&self, window: Duration) -> Vec<String> {
+        let mut problems = Vec::new();
+        let mut expect = |holds: bool, problem: String| {
+            if !holds {
+                problems.push(problem);
+            }
+        };
+        expect(
+            self.login_before == Seen::Refused,
+            "the login was accepted before the window".to_owned(),
+        );
+        expect(
+            self.login_during == Seen::Accepted,
+            "the login was refused during the window".to_owned(),
+        );
+        expect(
+            self.login_after == Seen::Refused,
+            "the login was accepted after the window".to_owned(),
+        );
+        expect(
+            self.sessions_after == 0,
+            format!(
+                "{} sessions were left after the window",
+                self.sessions_after
+            ),
+        );
+        expect(
+            self.session_cut_at >= self.end,
+            format!(
+                "the session was cut {} before the end",
+                lag(self.session_cut_at, self.end)
+            ),
+        );
+        expect(
+            self.closed_at >= self.end,
+            format!(
+                "the login was closed {} before the end",
+                lag(self.closed_at, self.end)
+            ),
+        );
+        let window = TimeDelta::from_std(window).unwrap_or(TimeDelta::MAX);
+        expect(
+            self.opened_at + window >= self.end,
+            format!(
+                "the login was opened {} before the start",
+                lag(self.opened_at, self.end - window)
+            ),
+        );
+        expect(
+            self.ended.status == "SUCCEEDED" && self.ended.outcome() == "closed",
+            format!(
+                "the execution ended {}: {} {:?}",
+                self.ended.status, self.ended.output, self.ended.error
+            ),
+        );
+        problems
+    }
+
+    fn say(&self, problems: &[String]) {
+        console::say("");
+        if problems.is_empty() {
+            console::say(&green(&format!(
+                "Everything held: refused, accepted, refused; closed and proved {} ms after the end.",
+                self.close_lag().num_milliseconds()
+            )));
+        }
+        for problem in problems {
+            console::say(&red(&format!("Not as promised: {problem}")));
+        }
+    }
+
+    fn as_json(&self, problems: &[String], stack: &Stack) -> Value {
+        let lag_ms = |at: DateTime<Utc>| (at - self.end).num_milliseconds();
+        let steps: serde_json::Map<String, Value> = stack
+            .setup_took()
+            .iter()
+            .chain(&self.took)
+            .map(|(name, took)| {
+                (
+                    (*name).to_owned(),
+                    json!((took.as_secs_f64() * 1000.0).round() / 1000.0),
+                )
+            })
+            .collect();
+        json!({
+            "holds": problems.is_empty(),
+            "problems": problems,
+            "request_id": self.request_id,
+            "outcome": self.ended.outcome(),
+            "login_before": self.login_before.as_str(),
+            "login_during": self.login_during.as_str(),
+            "login_after": self.login_after.as_str(),
+            "sessions_after": self.sessions_after,
+            "opened_at": self.opened_at,
+            "end": self.end,
+            "close_lag_ms": self.close_lag().num_milliseconds(),
+            "session_cut_lag_ms": lag_ms(self.session_cut_at),
+            "login_refused_lag_ms": lag_ms(self.login_refused_at),
+            "nothing_left_lag_ms": lag_ms(self.closed_at),
+            "execution_ended_lag_ms": lag_ms(self.ended.at),
+            "messages_to_requester": self.messages,
+            "step_seconds": steps,
+        })
+    }
+}
+
+/// Approves by itself, or waits until a person has: in the browser, or with Enter here.
+async fn decide(stack: &Stack, execution: &Execution, link: &str, by_itself: bool) -> Result<()> {
+    if by_itself {
+        return approve(link).await;
+    }
+    console::say(
+        "  Open the link in a browser and decide there, or press Enter to approve from here.",
+    );
+    tokio::select! {
+        () = enter_pressed() => approve(link).await,
+        settled = stack.wait_for_state(execution, "Approved?", APPROVED_WITHIN) => settled.map(drop),
+    }
+}
+
+/// Approves through the page: looks at it, then sends its form.
+async fn approve(link: &str) -> Result<()> {
+    let page = callback::get(link).await?;
+    if page.status != 200 {
+        return Err(Error::NotAsPromised(format!(
+            "the approval page answered {}",
+            page.status
+        )));
+    }
+    let form = [
+        ("decision", "approve"),
+        ("role", ROLE),
+        ("comment", "fine for the repair"),
+    ];
+    let answer = callback::post_form(link, &form).await?;
+    if answer.status != 200 {
+        return Err(Error::NotAsPromised(format!(
+            "the approval was answered with {}",
+            answer.status
+        )));
+    }
+    console::say("  approved through the page");
+    Ok(())
+}
+
+/// Waits for Enter; for ever where nobody can press it.
+async fn enter_pressed() {
+    let (pressed, wait) = tokio::sync::oneshot::channel();
+    // A thread of its own: the runtime would wait for it at the end.
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        if std::io::stdin()
+            .read_line(&mut line)
+            .is_ok_and(|n_bytes| n_bytes > 0)
+        {
+            // Nobody waits any more when the decision came from the browser.
+            let _ = pressed.send(());
+        }
+    });
+    if wait.await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// What the server says about the role, seen by its superuser.
+struct RoleSeen {
+    can_login: bool,
+    n_sessions: i64,
+    valid_until: Option<DateTime<Utc>>,
+}
+
+async fn role_state(stack: &Stack) -> Result<RoleSeen> {
+    look_at_role(&observer(stack).await?).await
+}
+
+async fn observer(stack: &Stack) -> Result<tokio_postgres::Client> {
+    let superuser = &stack.postgres().accounts().superuser;
+    stack
+        .postgres()
+        .log_in(superuser, APPLICATION_DATABASE)
+        .await
+        .map_err(|source| Error::Postgres {
+            action: "log in to watch the role".to_owned(),
+            source: Box::new(source),
+        })
+}
+
+async fn look_at_role(observer: &tokio_postgres::Client) -> Result<RoleSeen> {
+    let query = "SELECT rolcanlogin, rolvaliduntil, \
+                 (SELECT count(*) FROM pg_stat_activity WHERE usesysid = pg_roles.oid) \
+                 FROM pg_roles WHERE rolname = $1";
+    let failed = |source| Error::Postgres {
+        action: "look at the role".to_owned(),
+        source: Box::new(source),
+    };
+    let row = observer.query_one(query, &[&ROLE]).await.map_err(failed)?;
+    Ok(RoleSeen {
+        can_login: row.try_get(0).map_err(failed)?,
+        // A role that was never opened may have 'infinity' here, which is no point in time.
+        valid_until: row.try_get(1).unwrap_or_default(),
+        n_sessions: row.try_get(2).map_err(failed)?,
+    })
+}
+
+async fn wait_until_open(stack: &Stack) -> Result<DateTime<Utc>> {
+    let observer = observer(stack).await?;
+    let started = Instant::now();
+    while started.elapsed() < STEP_WITHIN {
+        if look_at_role(&observer).await?.can_login {
+            return Ok(Utc::now());
+        }
+        tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+    }
+    Err(Error::Waited {
+        what: "the opening of the login".to_owned(),
+        waited: STEP_WITHIN,
+        last_seen: None,
+    })
+}
+
+async fn valid_until(stack: &Stack) -> Result<DateTime<Utc>> {
+    role_state(stack).await?.valid_until.ok_or_else(|| {
+        Error::NotAsPromised("the open login has no VALID UNTIL in the database".to_owned())
+    })
+}
+
+async fn watch_session(session: Session, end: DateTime<Utc>) -> Result<DateTime<Utc>> {
+    let cut = session.cut(until(end) + STEP_WITHIN).await?;
+    Ok(cut.at)
+}
+
+/// Tries to log in from the end on, until it is refused.
+async fn watch_login(stack: &Stack, end: DateTime<Utc>) -> Result<DateTime<Utc>> {
+    count_down(end).await;
+    let started = Instant::now();
+    while started.elapsed() < STEP_WITHIN {
+        if !stack.try_log_in(ROLE).await?.is_accepted() {
+            return Ok(Utc::now());
+        }
+        tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+    }
+    Err(Error::Waited {
+        what: "the refusal of the login".to_owned(),
+        waited: STEP_WITHIN,
+        last_seen: None,
+    })
+}
+
+/// Watches the role all along, until it has neither LOGIN nor a session.
+async fn watch_role(stack: &Stack, end: DateTime<Utc>) -> Result<DateTime<Utc>> {
+    let observer = observer(stack).await?;
+    let at_most = until(end) + STEP_WITHIN;
+    let started = Instant::now();
+    while started.elapsed() < at_most {
+        let seen = look_at_role(&observer).await?;
+        if !seen.can_login && seen.n_sessions == 0 {
+            return Ok(Utc::now());
+        }
+        tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+    }
+    Err(Error::Waited {
+        what: "the closing of the role".to_owned(),
+        waited: at_most,
+        last_seen: None,
+    })
+}
+
+/// Sleeps until `end`, and shows on a terminal how long that still is.
+async fn count_down(end: DateTime<Utc>) {
+    loop {
+        let left = until(end);
+        if left.is_zero() {
+            break;
+        }
+        if console::on_terminal() {
+            console::show_in_place(&format!("  open for another {} s", left.as_secs() + 1));
+        }
+        tokio::time::sleep(left.min(Duration::from_millis(250))).await;
+    }
+    if console::on_terminal() {
+        console::show_in_place("");
+    }
+}
+
+/// Waits for `step`; if it does not come, says how the execution ended, because that is the reason.
+async fn or_what_went_wrong<T>(
+    stack: &Stack,
+    execution: &Execution,
+    step: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    tokio::select! {
+        result = step => result,
+        ended = stack.wait_for_end(execution, APPROVED_WITHIN) => {
+            let ended = ended?;
+            let error = ended.error.map(|(name, cause)| format!("{name}: {cause}")).unwrap_or_default();
+            Err(Error::NotAsPromised(format!(
+                "the execution ended early, {}: {} {error}; the functions' log is {}",
+                ended.status, ended.output, stack.aws().log().display()
+            )))
+        }
+    }
+}
+
+async fn keep(stack: &Stack) -> Result<()> {
+    let ca = stack.folder().join("postgres-ca.pem");
+    workspace::write(&ca, stack.postgres().ca_pem())?;
+    console::heading(
+        "The stack stays up until you press Enter or Ctrl-C. To use it from another terminal:",
+    );
+    for (name, value) in stack.aws().environment(&Keys::of_root()) {
+        console::say(&format!("export {name}={value}"));
+    }
+    let aws = stack.aws().tools().program("aws");
+    let request = Stack::request_document(ROLE, "PT2M");
+    console::say(&format!(
+        "{} stepfunctions start-execution --state-machine-arn {} --input '{request}'",
+        aws.display(),
+        stack.output("StateMachineArn")?
+    ));
+    console::say(&format!(
+        "{} sqs receive-message --endpoint-url {} --queue-url {}",
+        aws.display(),
+        stack.aws().endpoint(),
+        stack.queue_url(APPROVERS[0])?
+    ));
+    console::say(&format!(
+        "PGPASSWORD={} psql 'host={} port={} dbname={APPLICATION_DATABASE} user={ROLE} sslmode=verify-full sslrootcert={}'",
+        stack.postgres().target_password(),
+        stack.postgres().host(),
+        stack.postgres().port(),
+        ca.display()
+    ));
+    console::say(&format!(
+        "{}",
+        dim(&format!("logs: {}", stack.folder().join("log").display()))
+    ));
+    enter_pressed().await;
+    Ok(())
+}
+
+fn say_attempt(attempt: &Attempt) {
+    let line = match attempt {
+        Attempt::Accepted(_) => format!("  {ROLE} logs in: {}", green("accepted")),
+        Attempt::Refused { sqlstate } => format!(
+            "  {ROLE} tries to log in: {} (SQLSTATE {sqlstate})",
+            red("refused")
+        ),
+    };
+    console::say(&line);
+}
+
+fn until(end: DateTime<Utc>) -> Duration {
+    (end - Utc::now()).to_std().unwrap_or_default()
+}
+
+fn lag(from: DateTime<Utc>, to: DateTime<Utc>) -> String {
+    format!("{} ms", (to - from).num_milliseconds())
+}
+
+fn clock(at: DateTime<Utc>) -> String {
+    at.format("%H:%M:%S UTC").to_string()
+}
+
+/// Reads `20s` or `2m`: long enough to see something, short enough for the demo's catalogue.
+fn parse_window(text: &str) -> std::result::Result<Duration, String> {
+    let (number, unit) = text.split_at(
+        text.trim_end_matches(|c: char| c.is_ascii_alphabetic())
+            .len(),
+    );
+    let number: u64 = number
+        .parse()
+        .map_err(|_| "say a number and s or m, such as 20s".to_owned())?;
+    let seconds = match unit {
+        "s" => number,
+        "m" => number.saturating_mul(60),
+        _ => return Err("say a number and s or m, such as 20s".to_owned()),
+    };
+    if (5..=3600).contains(&seconds) {
+        Ok(Duration::from_secs(seconds))
+    } else {
+        Err("choose 5s to 60m".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_are_read() {
+        assert_eq!(parse_window("20s"), Ok(Duration::from_secs(20)));
+        assert_eq!(parse_window("2m"), Ok(Duration::from_secs(120)));
+        for wrong in [
+            "",
+            "20",
+            "s",
+            "1h",
+            "-1s",
+            "4s",
+            "61m",
+            "99999999999999999999m",
+        ] {
+            assert!(parse_window(wrong).is_err(), "{wrong}");
+        }
+    }
+}

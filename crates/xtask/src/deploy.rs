@@ -1,0 +1,140 @@
+//! Builds the functions and deploys the template, with the same commands as to AWS.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::ministack::{Keys, MiniStack};
+use crate::process;
+use crate::tools::Tools;
+use crate::workspace::{self, FUNCTIONS};
+
+/// The name of the CloudFormation stack, as in `samconfig.toml`.
+pub const STACK_NAME: &str = "latchkey";
+/// The section of `samconfig.toml` for the local stack.
+const ENVIRONMENT: &str = "local";
+
+/// What `sam build` made.
+#[derive(Debug)]
+pub struct Built {
+    folder: PathBuf,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Builds the functions in release mode and the template for `sam deploy`; nothing is done twice.
+///
+/// # Errors
+/// What the compiler or SAM says.
+pub async fn build(tools: &Tools) -> Result<Built> {
+    let _one_at_a_time = workspace::lock("build")?;
+    let folder = workspace::target().join("sam").join("build");
+    let log = workspace::target().join("sam").join("build.log");
+    workspace::remove(&log)?;
+
+    // All functions in one go, on every core; `sam build` then finds them done. Its own five builds, one after
+    // the other, would link on one core and show nothing meanwhile.
+    let mut compile = tools.command("cargo");
+    compile.args(["lambda", "build", "--release", "--locked"]);
+    for function in FUNCTIONS {
+        compile.args(["--bin", function]);
+    }
+    compile.env("CARGO_LAMBDA_COMPILER", "cargo");
+    let mut took = process::run_step("Compile the functions", &log, compile).await?;
+
+    let stamp = folder.join("inputs");
+    let inputs = inputs()?;
+    if std::fs::read_to_string(&stamp).is_ok_and(|built| built == inputs) {
+        return Ok(Built { folder, took });
+    }
+    let mut package = tools.command(tools.program("sam"));
+    package
+        .args(["build", "--config-env", ENVIRONMENT, "--build-dir"])
+        .arg(&folder)
+        .env("CARGO_LAMBDA_COMPILER", "cargo")
+        .envs(some_region());
+    took += process::run_step("sam build", &log, package).await?;
+    workspace::write(&stamp, &inputs)?;
+    Ok(Built { folder, took })
+}
+
+/// Deploys what was built to the local AWS and returns the stack's outputs.
+///
+/// # Errors
+/// What SAM says.
+pub async fn deploy(
+    built: &Built,
+    ministack: &MiniStack,
+    log_folder: &std::path::Path,
+) -> Result<BTreeMap<String, String>> {
+    let mut deploy = ministack.command("sam", &Keys::of_root());
+    deploy
+        .args([
+            "deploy",
+            "--config-env",
+            ENVIRONMENT,
+            "--no-progressbar",
+            "--template-file",
+        ])
+        .arg(built.folder.join("template.yaml"));
+    process::run("sam deploy", &log_folder.join("deploy.log"), deploy).await?;
+    outputs(ministack).await
+}
+
+async fn outputs(ministack: &MiniStack) -> Result<BTreeMap<String, String>> {
+    let answer = ministack
+        .aws(&[
+            "cloudformation",
+            "describe-stacks",
+            "--stack-name",
+            STACK_NAME,
+        ])
+        .await?;
+    let outputs = answer["Stacks"][0]["Outputs"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    if outputs.is_empty() {
+        return Err(Error::Aws {
+            action: "read the stack's outputs".to_owned(),
+            reason: "there are none; template.yaml must have Outputs".to_owned(),
+        });
+    }
+    Ok(outputs
+        .iter()
+        .map(|output| (text(&output["OutputKey"]), text(&output["OutputValue"])))
+        .collect())
+}
+
+/// What `sam build` reads, in one line: the same line means that its result would be the same.
+fn inputs() -> Result<String> {
+    let mut hasher = DefaultHasher::new();
+    let root = workspace::root();
+    let mut files = vec![root.join("template.yaml"), root.join("samconfig.toml")];
+    files.push(root.join("statemachine").join("access-window.asl.json"));
+    for function in FUNCTIONS {
+        files.push(
+            workspace::target()
+                .join("lambda")
+                .join(function)
+                .join("bootstrap"),
+        );
+    }
+    for file in files {
+        let content = std::fs::read(&file).map_err(|source| Error::File {
+            action: "read",
+            path: file,
+            source,
+        })?;
+        content.hash(&mut hasher);
+    }
+    Ok(format!("{:016x}", hasher.finish()))
+}
+
+/// SAM wants a region even where it calls nothing.
+pub fn some_region() -> [(&'static str, &'static str); 1] {
+    [("AWS_DEFAULT_REGION", crate::ministack::REGION)]
+}

@@ -1,0 +1,17 @@
+//! The developer commands of Latchkey, and the local stack that they and the tests use: PostgreSQL, the local
+//! AWS, the deployed template. Nothing here is part of what runs in production.
+
+pub mod callback;
+pub mod console;
+pub mod deploy;
+pub mod error;
+pub mod inbox;
+pub mod login_probe;
+pub mod ministack;
+pub mod postgres;
+pub mod process;
+pub mod stack;
+pub mod tools;
+pub mod workspace;
+
+pub use error::{Error, Result};

@@ -1,0 +1,545 @@
+//! The whole of Latchkey on this machine: PostgreSQL, the local AWS, the deployed template, a catalogue, people
+//! with mailboxes. Used by the demo and by the tests of the deployed stack.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use aws_sdk_sfn::types::ExecutionStatus;
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+
+use crate::console::Step;
+use crate::error::{Error, Result, with_causes};
+use crate::inbox::Inbox;
+use crate::login_probe::{Attempt, Server};
+use crate::ministack::{ACCOUNT, Keys, MiniStack, REGION};
+use crate::postgres::{APPLICATION_DATABASE, LATCHKEY_DATABASE, LocalPostgres, Settings};
+use crate::tools::Tools;
+use crate::{deploy, workspace};
+
+/// The name of the registered database in the catalogue.
+pub const TARGET: &str = "local";
+/// The privileged role of the local database, closed until a window opens it.
+pub const ROLE: &str = "breakglass";
+/// Who asks for access on the local stack.
+pub const REQUESTER: &str = "riko";
+/// Who decides on the local stack.
+pub const APPROVERS: [&str; 2] = ["alice", "bob"];
+
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
+
+/// The running local stack. Everything ends when this is dropped.
+#[derive(Debug)]
+pub struct Stack {
+    // In the order in which they end: the functions first, then the database they use.
+    ministack: MiniStack,
+    postgres: LocalPostgres,
+    outputs: BTreeMap<String, String>,
+    queue_urls: BTreeMap<&'static str, String>,
+    root: aws_config::SdkConfig,
+    requester: Keys,
+    folder: PathBuf,
+    setup_took: Vec<(&'static str, Duration)>,
+}
+
+/// A running or ended execution of the state machine.
+#[derive(Clone, Debug)]
+pub struct Execution {
+    /// Its ARN.
+    pub arn: String,
+}
+
+/// How an execution ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// `SUCCEEDED`, or anything else, for which a person must look.
+    pub status: String,
+    /// Its output; `null` if it did not succeed.
+    pub output: Value,
+    /// The name of the error if it failed, and its cause.
+    pub error: Option<(String, String)>,
+    /// When it ended.
+    pub at: DateTime<Utc>,
+}
+
+impl Ended {
+    /// The outcome that the state machine promises: `closed`, `rejected`, `expired`, `refused` ...
+    pub fn outcome(&self) -> &str {
+        self.output["outcome"].as_str().unwrap_or_default()
+    }
+
+    /// The names of the faults of a refusal.
+    pub fn fault_names(&self) -> Vec<&str> {
+        let faults = self.output["faults"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        faults
+            .iter()
+            .filter_map(|fault| fault["name"].as_str())
+            .collect()
+    }
+}
+
+impl Stack {
+    /// Sets everything up, from the tools to the people's mailboxes, with what an earlier run left where it
+    /// is still right. `name` names the folder of the run below `target/stack`.
+    ///
+    /// # Errors
+    /// The first thing that went wrong, with where to look.
+    pub async fn start(name: &str) -> Result<Self> {
+        let mut setup_took = Vec::new();
+        let started = Instant::now();
+        let tools = Tools::ensure().await?;
+        setup_took.push(("tools", started.elapsed()));
+        let built = deploy::build(&tools).await?;
+        setup_took.push(("build", built.took));
+        let folder = workspace::run_folder(name)?;
+        let logs = workspace::make_folder(folder.join("log"))?;
+
+        let step = Step::begin("Start PostgreSQL and the local AWS");
+        let postgres = LocalPostgres::start(&Settings::default()).await?;
+        let ministack = MiniStack::start(&tools, &folder).await?;
+        setup_took.push((
+            "start",
+            step.done_with(&format!("PostgreSQL {}", postgres.version())),
+        ));
+
+        let step = Step::begin_with_log("Deploy the template", Some(&logs.join("deploy.log")));
+        let outputs = deploy::deploy(&built, &ministack, &logs).await?;
+        setup_took.push(("deploy", step.done()));
+
+        let step = Step::begin("Fill the catalogue, open the mailboxes");
+        let root = ministack.sdk_config(&Keys::of_root()).await;
+        let requester = Keys::of_root();
+        let queue_urls = BTreeMap::new();
+        let mut stack = Self {
+            ministack,
+            postgres,
+            outputs,
+            queue_urls,
+            root,
+            requester,
+            folder,
+            setup_took,
+        };
+        stack.fill_catalogue().await?;
+        for person in [REQUESTER].into_iter().chain(APPROVERS) {
+            let queue_url = stack.subscribe(person).await?;
+            stack.queue_urls.insert(person, queue_url);
+        }
+        stack.requester = stack
+            .make_user(REQUESTER, stack.output("RequesterPolicyArn")?)
+            .await?;
+        let catalogue_took = step.done();
+        stack.setup_took.push(("catalogue", catalogue_took));
+        Ok(stack)
+    }
+
+    /// How long each part of the set-up took.
+    pub fn setup_took(&self) -> &[(&'static str, Duration)] {
+        &self.setup_took
+    }
+
+    /// The local AWS.
+    pub fn aws(&self) -> &MiniStack {
+        &self.ministack
+    }
+
+    /// The local PostgreSQL server.
+    pub fn postgres(&self) -> &LocalPostgres {
+        &self.postgres
+    }
+
+    /// The folder of this run, with its logs.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// An output of the deployed template.
+    ///
+    /// # Errors
+    /// [`Error::Repository`] if the template has no such output.
+    pub fn output(&self, name: &str) -> Result<&str> {
+        self.outputs.get(name).map(String::as_str).ok_or_else(|| {
+            Error::Repository(format!(
+                "template.yaml has no output {name}; the local stack needs it"
+            ))
+        })
+    }
+
+    /// The settings of SDK clients that may do everything.
+    pub fn root_config(&self) -> &aws_config::SdkConfig {
+        &self.root
+    }
+
+    /// The keys of the requester, who may do what the template's policy for requesters allows.
+    pub fn requester_keys(&self) -> &Keys {
+        &self.requester
+    }
+
+    /// The mailbox of one of the people.
+    ///
+    /// # Errors
+    /// [`Error::Repository`] for a person who has none.
+    pub fn inbox(&self, person: &str) -> Result<Inbox> {
+        let client = aws_sdk_sqs::Client::new(&self.root);
+        Ok(Inbox::new(
+            client,
+            self.queue_url(person)?.to_owned(),
+            person.to_owned(),
+        ))
+    }
+
+    /// The URL of the queue behind a person's mailbox.
+    ///
+    /// # Errors
+    /// [`Error::Repository`] for a person who has none.
+    pub fn queue_url(&self, person: &str) -> Result<&str> {
+        let queue_url = self.queue_urls.get(person).map(String::as_str);
+        queue_url.ok_or_else(|| Error::Repository(format!("{person} has no mailbox")))
+    }
+
+    /// Saves one document of the catalogue: `databases/TARGET`, `roles/TARGET/ROLE` or `people/PERSON`.
+    ///
+    /// # Errors
+    /// When it cannot be saved.
+    pub async fn put_catalogue(&self, name: &str, document: &Value) -> Result<()> {
+        self.put_parameter(
+            &format!("{}/{name}", self.output("CataloguePrefix")?),
+            &document.to_string(),
+        )
+        .await
+    }
+
+    /// The catalogue's document for a role of the local database, as the stack starts with it; change what
+    /// a test needs and save it with [`Stack::put_catalogue`].
+    pub fn role_document(role: &str) -> Value {
+        json!({
+            "role": role,
+            "approvers": APPROVERS,
+            "required_approvals": 1,
+            "max_duration": "PT1H",
+            "max_ahead": "P7D",
+            "approval_deadline": "PT10M",
+            "mode": "enforce",
+        })
+    }
+
+    /// A request for `role` of the local database that starts as soon as it is approved.
+    pub fn request_document(role: &str, duration: &str) -> Value {
+        json!({
+            "target": TARGET,
+            "role": role,
+            "duration": duration,
+            "reason": "repair the orders that the night's import left half done",
+            "requester": REQUESTER,
+        })
+    }
+
+    /// Files a request as the requester: starts an execution with this input.
+    ///
+    /// # Errors
+    /// When the state machine does not take it.
+    pub async fn file_request(&self, input: &Value) -> Result<Execution> {
+        let client = aws_sdk_sfn::Client::new(&self.ministack.sdk_config(&self.requester).await);
+        let started = client
+            .start_execution()
+            .state_machine_arn(self.output("StateMachineArn")?)
+            .input(input.to_string())
+            .send()
+            .await
+            .map_err(|error| Error::Aws {
+                action: "file the request".to_owned(),
+                reason: with_causes(&error),
+            })?;
+        Ok(Execution {
+            arn: started.execution_arn().to_owned(),
+        })
+    }
+
+    /// Waits until an execution ends, for at most `at_most`.
+    ///
+    /// # Errors
+    /// [`Error::Waited`] if it is still running then.
+    pub async fn wait_for_end(&self, execution: &Execution, at_most: Duration) -> Result<Ended> {
+        let client = aws_sdk_sfn::Client::new(&self.root);
+        let started = Instant::now();
+        loop {
+            let seen = client
+                .describe_execution()
+                .execution_arn(&execution.arn)
+                .send()
+                .await
+                .map_err(|error| Error::Aws {
+                    action: "look at the execution".to_owned(),
+                    reason: with_causes(&error),
+                })?;
+            if *seen.status() != ExecutionStatus::Running {
+                let error = seen.error().map(|error| {
+                    (
+                        error.to_owned(),
+                        seen.cause().unwrap_or_default().to_owned(),
+                    )
+                });
+                return Ok(Ended {
+                    status: seen.status().as_str().to_owned(),
+                    output: serde_json::from_str(seen.output().unwrap_or("null"))
+                        .unwrap_or_default(),
+                    error,
+                    at: seen.stop_date().and_then(to_utc).unwrap_or_else(Utc::now),
+                });
+            }
+            if started.elapsed() > at_most {
+                let last_seen = self.states_entered(execution).await?.pop();
+                return Err(Error::Waited {
+                    what: "the end of the execution".to_owned(),
+                    waited: at_most,
+                    last_seen: last_seen.map(|(name, _)| format!("state {name}")),
+                });
+            }
+            tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+        }
+    }
+
+    /// Waits until an execution enters the state called `state`, and returns when that was.
+    ///
+    /// # Errors
+    /// [`Error::Waited`] if it does not within `at_most`, and at once if it ends without.
+    pub async fn wait_for_state(
+        &self,
+        execution: &Execution,
+        state: &str,
+        at_most: Duration,
+    ) -> Result<DateTime<Utc>> {
+        let started = Instant::now();
+        loop {
+            let states = self.states_entered(execution).await?;
+            if let Some((_, at)) = states.iter().find(|(name, _)| name == state) {
+                return Ok(*at);
+            }
+            let ended = self.wait_for_end(execution, Duration::ZERO).await.ok();
+            if ended.is_some() || started.elapsed() > at_most {
+                return Err(Error::Waited {
+                    what: format!("the state {state:?}"),
+                    waited: started.elapsed(),
+                    last_seen: match ended {
+                        Some(ended) => Some(format!(
+                            "the execution ended {}: {} {:?}",
+                            ended.status, ended.output, ended.error
+                        )),
+                        None => states.last().map(|(name, _)| name.clone()),
+                    },
+                });
+            }
+            tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+        }
+    }
+
+    /// The states that an execution has entered so far, with when, in order.
+    ///
+    /// # Errors
+    /// When its history cannot be read.
+    pub async fn states_entered(
+        &self,
+        execution: &Execution,
+    ) -> Result<Vec<(String, DateTime<Utc>)>> {
+        let client = aws_sdk_sfn::Client::new(&self.root);
+        let history = client
+            .get_execution_history()
+            .execution_arn(&execution.arn)
+            .max_results(1000)
+            .send()
+            .await
+            .map_err(|error| Error::Aws {
+                action: "read the execution's history".to_owned(),
+                reason: with_causes(&error),
+            })?;
+        Ok(history
+            .events()
+            .iter()
+            .filter_map(|event| {
+                let entered = event.state_entered_event_details()?;
+                Some((entered.name().to_owned(), to_utc(event.timestamp())?))
+            })
+            .collect())
+    }
+
+    /// Tries to log in to the local database as a managed role: can it, now?
+    ///
+    /// # Errors
+    /// When the server gives neither yes nor no.
+    pub async fn try_log_in(&self, role: &str) -> Result<Attempt> {
+        self.server()
+            .log_in(APPLICATION_DATABASE, role, self.postgres.target_password())
+            .await
+    }
+
+    /// The local PostgreSQL server as an outsider sees it.
+    pub fn server(&self) -> Server {
+        Server {
+            host: self.postgres.host().to_owned(),
+            port: self.postgres.port(),
+            ca_pem: self.postgres.ca_pem().to_owned(),
+        }
+    }
+
+    async fn fill_catalogue(&self) -> Result<()> {
+        let prefix = self.output("CataloguePrefix")?;
+        let ca = format!("{prefix}/ca/{TARGET}");
+        self.put_parameter(&ca, self.postgres.ca_pem()).await?;
+        let opener = self
+            .make_secret("opener", "latchkey_opener", self.postgres.opener_password())
+            .await?;
+        let closer = self
+            .make_secret("closer", "latchkey_closer", self.postgres.closer_password())
+            .await?;
+        let database = json!({
+            "host": self.postgres.host(),
+            "port": self.postgres.port(),
+            "database": LATCHKEY_DATABASE,
+            "opener": { "user": "latchkey_opener", "secret": opener },
+            "closer": { "user": "latchkey_closer", "secret": closer },
+            "ca": { "parameter": ca },
+            "time_zone": "Asia/Tokyo",
+        });
+        self.put_catalogue(&format!("databases/{TARGET}"), &database)
+            .await?;
+        self.put_catalogue(
+            &format!("roles/{TARGET}/{ROLE}"),
+            &Self::role_document(ROLE),
+        )
+        .await?;
+        for (id, name) in [
+            (REQUESTER, "Riko Example"),
+            ("alice", "Alice Example"),
+            ("bob", "Bob Example"),
+        ] {
+            let person = json!({
+                "id": id,
+                "name": name,
+                "mailbox": format!("{id}@example.com"),
+                "principals": [format!("arn:aws:iam::{ACCOUNT}:user/{id}")],
+            });
+            self.put_catalogue(&format!("people/{id}"), &person).await?;
+        }
+        Ok(())
+    }
+
+    async fn put_parameter(&self, name: &str, value: &str) -> Result<()> {
+        let client = aws_sdk_ssm::Client::new(&self.root);
+        let put = client
+            .put_parameter()
+            .name(name)
+            .value(value)
+            .r#type(aws_sdk_ssm::types::ParameterType::String)
+            .overwrite(true);
+        put.send().await.map_err(|error| Error::Aws {
+            action: format!("save the parameter {name}"),
+            reason: with_causes(&error),
+        })?;
+        Ok(())
+    }
+
+    /// Saves one of our own logins, under a name that only its function may read, and returns its ARN.
+    async fn make_secret(&self, folder: &str, user: &str, password: &str) -> Result<String> {
+        let client = aws_sdk_secretsmanager::Client::new(&self.root);
+        let secret = client
+            .create_secret()
+            .name(format!("latchkey/{folder}/{TARGET}"))
+            .secret_string(json!({ "username": user, "password": password }).to_string())
+            .send()
+            .await
+            .map_err(|error| Error::Aws {
+                action: format!("save the secret of {user}"),
+                reason: with_causes(&error),
+            })?;
+        Ok(secret.arn().unwrap_or_default().to_owned())
+    }
+
+    /// Gives a person a mailbox that gets only what is for them, and returns its queue's URL.
+    async fn subscribe(&self, person: &str) -> Result<String> {
+        let topic = self.output("TopicArn")?;
+        let action = || format!("make the mailbox of {person}");
+        let queue_name = format!("mailbox-{person}");
+        let queue_arn = format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{queue_name}");
+        let policy = json!({
+            "Version": "2012-10-17",
+            "Statement": [{
+                "Effect": "Allow",
+                "Principal": { "Service": "sns.amazonaws.com" },
+                "Action": "sqs:SendMessage",
+                "Resource": queue_arn,
+                "Condition": { "ArnEquals": { "aws:SourceArn": topic } },
+            }],
+        });
+        let queue = aws_sdk_sqs::Client::new(&self.root)
+            .create_queue()
+            .queue_name(&queue_name)
+            .attributes(
+                aws_sdk_sqs::types::QueueAttributeName::Policy,
+                policy.to_string(),
+            )
+            .send()
+            .await
+            .map_err(|error| Error::Aws {
+                action: action(),
+                reason: with_causes(&error),
+            })?;
+        aws_sdk_sns::Client::new(&self.root)
+            .subscribe()
+            .topic_arn(topic)
+            .protocol("sqs")
+            .endpoint(queue_arn)
+            .attributes("FilterPolicy", json!({ "recipient": [person] }).to_string())
+            .send()
+            .await
+            .map_err(|error| Error::Aws {
+                action: action(),
+                reason: with_causes(&error),
+            })?;
+        queue
+            .queue_url()
+            .map(str::to_owned)
+            .ok_or_else(|| Error::Aws {
+                action: action(),
+                reason: "no queue URL".to_owned(),
+            })
+    }
+
+    /// Makes an IAM user with one policy and returns its keys.
+    async fn make_user(&self, name: &str, policy_arn: &str) -> Result<Keys> {
+        self.ministack
+            .aws(&["iam", "create-user", "--user-name", name])
+            .await?;
+        self.ministack
+            .aws(&[
+                "iam",
+                "attach-user-policy",
+                "--user-name",
+                name,
+                "--policy-arn",
+                policy_arn,
+            ])
+            .await?;
+        let made = self
+            .ministack
+            .aws(&["iam", "create-access-key", "--user-name", name])
+            .await?;
+        let text = |field: &str| {
+            made["AccessKey"][field]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned()
+        };
+        Ok(Keys {
+            access_key_id: text("AccessKeyId"),
+            secret_access_key: text("SecretAccessKey"),
+        })
+    }
+}
+
+fn to_utc(at: &aws_smithy_types::DateTime) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp(at.secs(), at.subsec_nanos())
+}

@@ -1,0 +1,206 @@
+//! `cargo xtask test`: every test, part by part, and one closing line that counts them.
+
+use std::io::Write;
+use std::process::Command;
+
+use clap::{Args, ValueEnum};
+use xtask::error::{Error, Result};
+use xtask::{console, process, workspace};
+
+/// The features of the tests package that turn its slower parts on.
+pub(crate) const FEATURES: &str =
+    "latchkey-tests/postgres,latchkey-tests/stack,latchkey-tests/browser";
+
+/// Which tests to run.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// The part to run; all of them if none is named.
+    #[arg(value_enum)]
+    part: Option<Part>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// The tests inside the crates: rules, texts, handlers. Needs nothing else.
+    Unit,
+    /// That template, state machine, crates and recorded payloads agree. Needs nothing else.
+    Contract,
+    /// The SQL and the connection, on a real PostgreSQL server.
+    Postgres,
+    /// The deployed template on the local AWS, with a real PostgreSQL server.
+    Stack,
+    /// The approval page in headless Chromium; screenshots are kept in target/screenshots.
+    Browser,
+}
+
+impl Part {
+    const ALL: [Self; 5] = [
+        Self::Unit,
+        Self::Contract,
+        Self::Postgres,
+        Self::Stack,
+        Self::Browser,
+    ];
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::Unit => "unit: rules, texts, handlers",
+            Self::Contract => "contract: template, state machine, crates",
+            Self::Postgres => "postgres: a real server",
+            Self::Stack => "stack: deployed on the local AWS",
+            Self::Browser => "browser: the approval page in Chromium",
+        }
+    }
+
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Unit => &["--workspace", "--exclude", "latchkey-tests"],
+            Self::Contract => &["--package", "latchkey-tests", "--test", "contract"],
+            Self::Postgres => &[
+                "--package",
+                "latchkey-tests",
+                "--features",
+                "postgres",
+                "--test",
+                "postgres",
+            ],
+            Self::Stack => &[
+                "--package",
+                "latchkey-tests",
+                "--features",
+                "stack",
+                "--test",
+                "stack",
+            ],
+            Self::Browser => &[
+                "--package",
+                "latchkey-tests",
+                "--features",
+                "browser",
+                "--test",
+                "browser",
+            ],
+        }
+    }
+}
+
+/// Runs the tests and ends with the line `N passed, N failed`.
+///
+/// # Errors
+/// [`Error::NotAsPromised`] if a test failed or a part did not run.
+pub(crate) async fn run(options: &Options) -> Result<()> {
+    let parts = options
+        .part
+        .map_or_else(|| Part::ALL.to_vec(), |part| vec![part]);
+    let mut counted = Counted::default();
+    let mut broken = Vec::new();
+    for part in parts {
+        console::heading(part.title());
+        let (of_part, ended_well) = run_part(part).await?;
+        counted.add(&of_part);
+        if !ended_well || of_part.n_run() == 0 {
+            broken.push(part);
+        }
+    }
+    // A part that broke without a failed test, say because it does not compile, must not look like a success.
+    if !broken.is_empty() && counted.n_failed == 0 {
+        counted.n_failed = broken.len();
+    }
+    let mut stdout = std::io::stdout();
+    // Nobody is left to read it when standard output is gone.
+    let _ = writeln!(
+        stdout,
+        "\n{} passed, {} failed",
+        counted.n_passed, counted.n_failed
+    );
+    if broken.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = broken
+        .iter()
+        .map(|part| format!("{part:?}").to_lowercase())
+        .collect();
+    Err(Error::NotAsPromised(format!(
+        "failed: {}",
+        names.join(", ")
+    )))
+}
+
+async fn run_part(part: Part) -> Result<(Counted, bool)> {
+    let mut command = Command::new("cargo");
+    command
+        .args(["test", "--locked", "--no-fail-fast"])
+        .args(part.arguments())
+        .current_dir(workspace::root());
+    let mut counted = Counted::default();
+    let status = process::run_line_by_line(command, |line| {
+        // Nobody is left to read it when standard output is gone.
+        let _ = writeln!(std::io::stdout(), "{line}");
+        if let Some(result) = Counted::from_closing_line(line) {
+            counted.add(&result);
+        }
+    })
+    .await?;
+    Ok((counted, status.success()))
+}
+
+/// How many tests passed and failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Counted {
+    n_passed: usize,
+    n_failed: usize,
+}
+
+impl Counted {
+    /// Reads `test result: ok. 12 passed; 0 failed; 0 ignored; ...`, libtest's closing line.
+    fn from_closing_line(line: &str) -> Option<Self> {
+        let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
+        let count = |word: &str| {
+            counts
+                .split("; ")
+                .find_map(|count| count.strip_suffix(word)?.trim().parse().ok())
+        };
+        Some(Self {
+            n_passed: count("passed")?,
+            n_failed: count("failed")?,
+        })
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.n_passed += other.n_passed;
+        self.n_failed += other.n_failed;
+    }
+
+    fn n_run(&self) -> usize {
+        self.n_passed + self.n_failed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closing_lines_are_counted() {
+        let passed = "test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 3 filtered out; finished in 0.00s";
+        assert_eq!(
+            Counted::from_closing_line(passed),
+            Some(Counted {
+                n_passed: 12,
+                n_failed: 0
+            })
+        );
+        let failed = "test result: FAILED. 3 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.10s";
+        assert_eq!(
+            Counted::from_closing_line(failed),
+            Some(Counted {
+                n_passed: 3,
+                n_failed: 1
+            })
+        );
+        assert_eq!(
+            Counted::from_closing_line("test result: not one of libtest's"),
+            None
+        );
+    }
+}
