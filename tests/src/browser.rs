@@ -14,16 +14,18 @@ use fantoccini::wd::WebDriverCompatibleCommand;
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper::Method;
 use hyper_util::client::legacy::connect::HttpConnector;
-use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
+use tokio::time::timeout;
 use url::{ParseError, Url};
 
 /// What went wrong, for the person who runs the tests.
 pub type Failure = Box<dyn Error + Send + Sync>;
 
 const START_LIMIT: Duration = Duration::from_secs(60);
+
+const INSTALL: &str = "install the Debian packages chromium and chromium-driver";
 
 /// How the page is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,54 +91,46 @@ where
 {
     let driver = Driver::start().await?;
     let client = driver.open_session().await?;
-    // A task of its own, so that a panic in it does not leave a browser behind.
-    let result = tokio::spawn(work(Browser {
+    let browser = Browser {
         client: client.clone(),
-    }))
-    .await;
+    };
+    // A task of its own, so that a panic in it does not leave a browser behind.
+    let result = tokio::spawn(work(browser)).await;
     let closed = client.close().await;
-    drop(driver);
-    let result = match result {
+    driver.stop().await?;
+    let done = match result {
         Ok(result) => result?,
         Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
     };
     closed?;
-    Ok(result)
+    Ok(done)
 }
 
-/// The chromedriver process; dropping it ends it and what it started.
+/// The chromedriver process. It stays in our process group, so that Ctrl-C reaches it and the browser too.
 struct Driver {
-    process_group: Pid,
+    process: Child,
     port: u16,
-    _process: Child,
-    /// Kept open: the driver writes to it.
-    _stdout: Lines<BufReader<ChildStdout>>,
+    /// Kept open, because the driver goes on writing to it.
+    output: Lines<BufReader<ChildStdout>>,
 }
 
 impl Driver {
     async fn start() -> Result<Self, Failure> {
         let mut process = Command::new("chromedriver")
             .arg("--port=0")
-            .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
+            .kill_on_drop(true)
             .spawn()
-            .map_err(|error| {
-                format!("cannot start chromedriver ({error}); install the Debian packages chromium and chromium-driver")
-            })?;
-        let process_group = process
-            .id()
-            .and_then(|id| Pid::from_raw(id.cast_signed()))
-            .ok_or("chromedriver ended at once")?;
+            .map_err(|error| format!("cannot start chromedriver ({error}); {INSTALL}"))?;
         let stdout = process.stdout.take().ok_or("chromedriver has no output")?;
         let mut driver = Self {
-            process_group,
+            process,
             port: 0,
-            _process: process,
-            _stdout: BufReader::new(stdout).lines(),
+            output: BufReader::new(stdout).lines(),
         };
-        driver.port = tokio::time::timeout(START_LIMIT, driver.read_port())
+        driver.port = timeout(START_LIMIT, driver.read_port())
             .await
             .map_err(|_| "chromedriver does not say its port")??;
         Ok(driver)
@@ -144,12 +138,17 @@ impl Driver {
 
     /// `ChromeDriver was started successfully on port 40123.`
     async fn read_port(&mut self) -> Result<u16, Failure> {
-        while let Some(line) = self._stdout.next_line().await? {
+        while let Some(line) = self.output.next_line().await? {
             if let Some((_, port)) = line.split_once("successfully on port ") {
                 return Ok(port.trim_end_matches('.').parse()?);
             }
         }
         Err("chromedriver ended without saying its port".into())
+    }
+
+    async fn stop(mut self) -> Result<(), Failure> {
+        self.process.kill().await?;
+        Ok(())
     }
 
     async fn open_session(&self) -> Result<Client, Failure> {
@@ -175,21 +174,14 @@ impl Driver {
         let Value::Object(capabilities) = capabilities else {
             unreachable!("an object literal")
         };
-        let client = ClientBuilder::new(HttpConnector::new())
-            .capabilities(capabilities)
-            .connect(&format!("http://127.0.0.1:{}", self.port))
+        let mut builder = ClientBuilder::new(HttpConnector::new());
+        builder.capabilities(capabilities);
+        let url = format!("http://127.0.0.1:{}", self.port);
+        let client = timeout(START_LIMIT, builder.connect(&url))
             .await
-            .map_err(|error| {
-                format!("chromedriver cannot start a browser ({error}); install the Debian packages chromium and chromium-driver")
-            })?;
+            .map_err(|_| format!("the browser does not start; {INSTALL}"))?
+            .map_err(|error| format!("the browser does not start ({error}); {INSTALL}"))?;
         Ok(client)
-    }
-}
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        // It may have ended by itself; then there is nothing to end.
-        let _ = kill_process_group(self.process_group, Signal::KILL);
     }
 }
 
@@ -250,25 +242,21 @@ impl Browser {
             self.screenshot(&format!("{name}-{}", look.name)).await?;
             let mut found = self.faults_of_layout(look).await?;
             found.extend(self.faults_of_contrast().await?);
-            found.extend(self.faults_of_structure().await?);
             faults.extend(
                 found
                     .into_iter()
                     .map(|fault| format!("{name}, {}: {fault}", look.name)),
             );
         }
-        faults.extend(
-            self.console()
-                .await?
-                .into_iter()
-                .map(|line| format!("{name}: console: {line}")),
-        );
+        let mut found = self.faults_of_structure().await?;
+        found.extend(self.console().await?);
+        faults.extend(found.into_iter().map(|fault| format!("{name}: {fault}")));
         Ok(faults)
     }
 
     /// Nothing is wider than the screen, and what is pressed is large enough for a thumb.
     async fn faults_of_layout(&self, look: Look) -> Result<Vec<String>, Failure> {
-        let mut faults = Vec::new();
+        let mut faults = self.list(SMALL_TARGETS).await?;
         let width = self
             .evaluate("document.documentElement.scrollWidth")
             .await?;
@@ -278,30 +266,12 @@ impl Browser {
         {
             faults.push(format!("the page is {width} px wide and scrolls sideways"));
         }
-        for element in self
-            .client
-            .find_all(Locator::Css("button, input, textarea"))
-            .await?
-        {
-            let (_, _, width, height) = element.rectangle().await?;
-            if width < 44.0 || height < 44.0 {
-                faults.push(format!(
-                    "<{}> is only {width} x {height} px",
-                    element.tag_name().await?
-                ));
-            }
-        }
         Ok(faults)
     }
 
     /// WCAG 2.2 AA: text has a contrast of at least 4.5 to what is behind it.
     async fn faults_of_contrast(&self) -> Result<Vec<String>, Failure> {
-        let poor = self.evaluate(POOR_CONTRAST).await?;
-        let poor = poor.as_array().ok_or("the contrast script gave no list")?;
-        Ok(poor
-            .iter()
-            .map(|fault| fault.as_str().unwrap_or("?").to_owned())
-            .collect())
+        self.list(POOR_CONTRAST).await
     }
 
     /// What a screen reader is told: landmarks, one main heading, a name for everything that can be operated.
@@ -421,12 +391,19 @@ impl Browser {
         self.press("button[value=reject]").await
     }
 
-    /// The main heading of the page that is open.
+    /// Waits for the page that says what has become of the request, and gives its heading.
     ///
     /// # Errors
-    /// If there is none.
-    pub async fn heading(&self) -> Result<String, Failure> {
-        Ok(self.client.find(Locator::Css("h1")).await?.text().await?)
+    /// If no such page comes.
+    pub async fn outcome(&self) -> Result<String, Failure> {
+        let heading = Locator::Css("[role=status] h1");
+        Ok(self
+            .client
+            .wait()
+            .for_element(heading)
+            .await?
+            .text()
+            .await?)
     }
 
     async fn fill(&self, selector: &str, text: &str) -> Result<(), Failure> {
@@ -463,6 +440,16 @@ impl Browser {
             .into());
         }
         Ok(answer["result"]["value"].clone())
+    }
+
+    /// Evaluates a script that gives a list of texts.
+    async fn list(&self, script: &str) -> Result<Vec<String>, Failure> {
+        let list = self.evaluate(script).await?;
+        let items = list.as_array().ok_or("the script gave no list")?;
+        Ok(items
+            .iter()
+            .map(|item| item.as_str().unwrap_or("?").to_owned())
+            .collect())
     }
 
     /// One command of <https://chromedevtools.github.io/devtools-protocol/>.
@@ -516,6 +503,13 @@ impl fmt::Debug for Browser {
         formatter.debug_struct("Browser").finish_non_exhaustive()
     }
 }
+
+/// Lists what is pressed or typed into, but smaller than 44 CSS pixels, as
+/// <https://www.w3.org/TR/WCAG22/#target-size-enhanced> wants it; links inside a sentence are excepted.
+const SMALL_TARGETS: &str = r"[...document.querySelectorAll('button, input, textarea, .jump a')]
+  .map(element => [element, element.getBoundingClientRect()])
+  .filter(([, box]) => box.width < 44 || box.height < 44)
+  .map(([element, box]) => `${element.tagName} is only ${box.width} x ${box.height} px`)";
 
 /// Lists text whose contrast is below 4.5 (<https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio>); backgrounds are opaque.
 const POOR_CONTRAST: &str = r"(() => {

@@ -61,7 +61,7 @@ pub static ENGLISH: Texts = Texts {
         time_left: |time_left| format!("{time_left} left"),
         deadline_passed: "has passed",
         decisions: "Decisions so far",
-        progress: |n_approved, n_required| format!("{n_approved} of {n_required} approvals so far"),
+        progress: |n_approved, n_required| format!("{n_approved} of {n_required} approvals given"),
         approved_by: |name| format!("{name} approved"),
         rejected_by: |name| format!("{name} rejected"),
         request_id: "Request",
@@ -101,7 +101,9 @@ pub static ENGLISH: Texts = Texts {
     },
     form: FormTexts {
         heading: |role, target| format!("Open {role} on {target}?"),
-        lead: |requester, how_long| format!("{requester} asks for a privileged database login: {how_long}."),
+        lead: |requester, how_long| {
+            format!("{requester} asks for a privileged database login: {how_long}.")
+        },
         go_to_decision: "Go to your decision",
         your_decision: "Your decision",
         deciding_as: |name| {

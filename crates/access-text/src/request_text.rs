@@ -81,7 +81,11 @@ impl RequestText {
             .map(|person| line(&person.name))
             .collect();
         let is_waiting = matches!(request.standing(), Standing::Waiting { .. });
-        let n_approved = request.decisions.iter().filter(|decision| decision.approved).count();
+        let n_approved = request
+            .decisions
+            .iter()
+            .filter(|decision| decision.approved)
+            .count();
         let decide_note = if request.decide_by > now {
             (texts.request.time_left)(&time_left(texts, now, request.decide_by))
         } else {
@@ -114,13 +118,16 @@ impl RequestText {
             opening: opening(texts, request, now),
             risk: (texts.request.next_is_open)(&name(&request.role)),
             closing: closing(texts, request),
-            expiry: is_waiting.then(|| (texts.request.next_expires)(&moment(request.decide_by).utc)),
+            expiry: is_waiting
+                .then(|| (texts.request.next_expires)(&moment(request.decide_by).utc)),
         }
     }
 
     /// What happens next, in order; empty when it is over.
     pub(crate) fn next_steps(&self) -> Vec<String> {
-        let Some(opening) = &self.opening else { return Vec::new() };
+        let Some(opening) = &self.opening else {
+            return Vec::new();
+        };
         let mut steps = vec![opening.clone(), self.risk.clone(), self.closing.clone()];
         steps.extend(self.expiry.clone());
         steps
@@ -266,8 +273,8 @@ fn closing(texts: &Texts, request: &RequestView) -> String {
         WindowView::Fixed { end, .. } | WindowView::FromApprovalUntil { end } => {
             (texts.request.next_closes_at)(&Moment::new(texts, end, request.zone).utc)
         }
-        WindowView::FromApprovalFor { duration: length, .. } => {
-            (texts.request.next_closes_after)(&duration(texts, length))
-        }
+        WindowView::FromApprovalFor {
+            duration: length, ..
+        } => (texts.request.next_closes_after)(&duration(texts, length)),
     }
 }

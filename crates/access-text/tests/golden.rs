@@ -15,7 +15,7 @@ use chrono_tz::Tz;
 const LINK: &str = "https://a1b2c3.execute-api.us-east-1.amazonaws.com/decide/1.bGF0Y2hrZXk.c2VhbA";
 
 fn at(text: &str) -> DateTime<Utc> {
-    text.parse().unwrap()
+    text.parse().expect("a time")
 }
 
 fn now() -> DateTime<Utc> {
@@ -171,8 +171,9 @@ fn check(file: &str, rendered: &str) {
         .join("tests/golden")
         .join(file);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, rendered).unwrap();
+        let folder = path.parent().expect("the file is in a folder");
+        fs::create_dir_all(folder).expect("the folder can be made");
+        fs::write(&path, rendered).expect("the file can be written");
         return;
     }
     let golden = fs::read_to_string(&path).unwrap_or_default();
