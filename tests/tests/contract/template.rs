@@ -202,6 +202,100 @@ fn rights_on_the_table_name_the_rows() {
     }
 }
 
+/// What each method of `access_aws::table::Table` does in the table.
+const RIGHTS_OF_METHODS: [(&str, &[&str]); 15] = [
+    ("create_request", &["PutItem request#*"]),
+    ("request", &["GetItem request#*"]),
+    ("park_token", &["PutItem token#*"]),
+    ("task_token", &["GetItem token#*"]),
+    ("record_vote", &["PutItem vote#*", "UpdateItem request#*"]),
+    ("votes", &["Query vote#*"]),
+    ("record_decision", &["UpdateItem request#*"]),
+    ("pin_server", &["UpdateItem request#*"]),
+    ("record_refusal", &["UpdateItem request#*"]),
+    ("arm", &["PutItem windows#*", "UpdateItem request#*"]),
+    ("end_early", &["GetItem windows#*", "UpdateItem windows#*"]),
+    ("windows", &["Query windows#*"]),
+    (
+        "record_closing",
+        &["DeleteItem windows#*", "UpdateItem request#*"],
+    ),
+    ("was_sent", &["GetItem request#*"]),
+    ("record_sent", &["PutItem request#*"]),
+];
+
+/// The methods that `text` calls on a field or variable named `table`.
+fn table_methods(text: &str) -> BTreeSet<String> {
+    let text: String = text.split_whitespace().collect();
+    let calls = text
+        .split("table.")
+        .skip(1)
+        .filter_map(|rest| rest.split_once('('));
+    calls
+        .map(|(method, _)| method.to_owned())
+        .filter(|method| {
+            method
+                .chars()
+                .all(|letter| letter.is_ascii_lowercase() || letter == '_')
+        })
+        .collect()
+}
+
+#[test]
+fn each_function_has_the_rights_on_the_table_that_it_uses() {
+    let table = read("crates/access-aws/src/table.rs");
+    let methods: BTreeSet<&str> = table
+        .split("pub async fn ")
+        .skip(1)
+        .map(|rest| rest.split_once('(').unwrap().0)
+        .collect();
+    let listed: BTreeSet<&str> = RIGHTS_OF_METHODS
+        .iter()
+        .map(|(method, _)| *method)
+        .collect();
+    assert_eq!(
+        methods, listed,
+        "say in this test what each method of the table does"
+    );
+
+    let statements = iam_statements(&template());
+    for function in FUNCTIONS {
+        let mut used = BTreeSet::new();
+        for path in files()
+            .iter()
+            .filter(|path| path.starts_with(format!("crates/{function}/src")))
+        {
+            for method in table_methods(&read(path.to_str().unwrap())) {
+                let rights = RIGHTS_OF_METHODS
+                    .iter()
+                    .find(|(listed, _)| *listed == method);
+                used.extend(
+                    rights
+                        .map_or(&[][..], |(_, rights)| rights)
+                        .iter()
+                        .map(|right| (*right).to_owned()),
+                );
+            }
+        }
+        let role = logical_id(function).replace("Function", "Role");
+        let mut given = BTreeSet::new();
+        for (_, statement) in statements.iter().filter(|(name, _)| *name == role) {
+            for action in texts(&statement["Action"])
+                .iter()
+                .filter_map(|action| action.strip_prefix("dynamodb:"))
+            {
+                let rows =
+                    &statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"];
+                given.extend(texts(rows).iter().map(|row| format!("{action} {row}")));
+            }
+        }
+        assert_eq!(
+            given, used,
+            "rights of {function} on the table: in the template, and in the code"
+        );
+    }
+}
+
 /// Who has which right: a few rights decide everything.
 #[test]
 fn the_deciding_rights_have_one_holder() {
