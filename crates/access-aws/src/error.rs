@@ -58,9 +58,15 @@ pub enum Error {
     /// SNS.
     #[error("publish a message: {0}")]
     Message(String),
-    /// Step Functions.
+    /// Step Functions, for the waiting task.
     #[error("answer the waiting task: {0}")]
     Callback(String),
+    /// Step Functions, for an execution.
+    #[error("ask after or start an execution: {0}")]
+    Execution(String),
+    /// EventBridge Scheduler.
+    #[error("schedule the closing: {0}")]
+    Schedule(String),
     /// An environment variable is missing or wrong.
     #[error("environment variable {0} is missing; deploy the template as it is")]
     Configuration(&'static str),
@@ -81,6 +87,8 @@ impl Error {
             Self::Seal(_) => ErrorName::SealUnavailable,
             Self::Message(_) => ErrorName::MessageNotSent,
             Self::Callback(_) => ErrorName::CallbackFailed,
+            Self::Execution(_) => ErrorName::ExecutionUnavailable,
+            Self::Schedule(_) => ErrorName::ScheduleUnavailable,
             Self::DamagedRow { .. } | Self::Configuration(_) => ErrorName::Internal,
         }
     }

@@ -29,6 +29,11 @@ use crate::error::chain;
 
 type Item = HashMap<String, AttributeValue>;
 
+/// The index over the windows that are not closed yet: rows leave it when they are closed.
+const OPEN_WINDOWS_INDEX: &str = "open-windows";
+/// The value of `kind` on those rows.
+const WINDOW_KIND: &str = "window";
+
 /// The table.
 pub struct Table {
     client: Client,
@@ -314,13 +319,16 @@ impl Table {
         let row = WindowRow {
             request_id: id.clone(),
             window,
+            opened_at: None,
             ended_at: None,
+            ended_by: None,
         };
         let put = Put::builder()
             .table_name(&self.name)
             .item("pk", text(windows_key(&request.target, &request.role)))
             .item("sk", text(id.as_str()))
             .item("version", number(1))
+            .item("kind", text(WINDOW_KIND))
             .item("document", json(&row))
             .condition_expression("attribute_not_exists(pk)");
         let open = self
@@ -338,33 +346,88 @@ impl Table {
     ///
     /// # Errors
     /// [`Error::Table`] or [`Error::DamagedRow`].
-    pub async fn end_early(&self, request: &Request, now: DateTime<Utc>) -> Result<(), Error> {
+    pub async fn end_early(&self, request: &Request, by: &str, now: DateTime<Utc>) -> Result<(), Error> {
+        self.change_window(request, "end the window early", |row| {
+            if row.ended_at.is_none() {
+                row.ended_at = Some(now);
+                row.ended_by = Some(by.to_owned());
+            }
+        })
+        .await
+    }
+
+    /// Remembers that the role was seen open for a window, once.
+    ///
+    /// # Errors
+    /// [`Error::Table`] or [`Error::DamagedRow`].
+    pub async fn mark_opened(&self, request: &Request, now: DateTime<Utc>) -> Result<(), Error> {
+        self.change_window(request, "mark the window opened", |row| {
+            row.opened_at.get_or_insert(now);
+        })
+        .await
+    }
+
+    /// Changes a window that is still there, against whatever else changes it at the same time.
+    async fn change_window(
+        &self,
+        request: &Request,
+        doing: &'static str,
+        change: impl Fn(&mut WindowRow),
+    ) -> Result<(), Error> {
         let key = windows_key(&request.target, &request.role);
         let id = request.request_id.as_str();
-        let Some(item) = self.get(&key, id, "read the window").await? else {
-            return Ok(());
-        };
-        let mut row: WindowRow = document(&item, &key)?;
-        if row.ended_at.is_some() {
-            return Ok(());
+        loop {
+            let Some(item) = self.get(&key, id, doing).await? else {
+                return Ok(());
+            };
+            let before: WindowRow = document(&item, &key)?;
+            let mut after = before.clone();
+            change(&mut after);
+            if after == before {
+                return Ok(());
+            }
+            let answer = self
+                .client
+                .update_item()
+                .table_name(&self.name)
+                .key("pk", text(&key))
+                .key("sk", text(id))
+                .update_expression("SET document = :after")
+                .condition_expression("document = :before")
+                .expression_attribute_values(":after", json(&after))
+                .expression_attribute_values(":before", text(string(&item, "document").unwrap_or_default()))
+                .send()
+                .await;
+            if updated(answer, doing)? {
+                return Ok(());
+            }
         }
-        row.ended_at = Some(now);
-        let answer = self
+    }
+
+    /// The requests whose windows are not closed yet, of all roles. It comes from an index, so a window of
+    /// the last second may be missing.
+    ///
+    /// # Errors
+    /// [`Error::Table`].
+    pub async fn open_windows(&self) -> Result<Vec<RequestId>, Error> {
+        let mut pages = self
             .client
-            .update_item()
+            .query()
             .table_name(&self.name)
-            .key("pk", text(&key))
-            .key("sk", text(id))
-            .update_expression("SET document = :row, ended_at = :now")
-            .condition_expression("attribute_exists(pk) AND attribute_not_exists(ended_at)")
-            .expression_attribute_values(":row", json(&row))
-            .expression_attribute_values(
-                ":now",
-                text(now.to_rfc3339_opts(SecondsFormat::Millis, true)),
-            )
-            .send()
-            .await;
-        updated(answer, "end the window early").map(drop)
+            .index_name(OPEN_WINDOWS_INDEX)
+            .key_condition_expression("kind = :window")
+            .expression_attribute_values(":window", text(WINDOW_KIND))
+            .into_paginator()
+            .send();
+        let mut requests = Vec::new();
+        while let Some(page) = pages.next().await {
+            let items = page.map_err(|error| failed("list the open windows", error))?.items;
+            for item in items.unwrap_or_default() {
+                let id = string(&item, "sk").unwrap_or_default();
+                requests.push(RequestId::new(id).map_err(|error| damaged(id, error))?);
+            }
+        }
+        Ok(requests)
     }
 
     /// All windows of a role that are not closed yet, consistently.

@@ -31,13 +31,17 @@ pub enum ErrorName {
     NotProvedClosed,
     /// The waiting task could not be answered.
     CallbackFailed,
+    /// Step Functions could not be asked about an execution, or start one.
+    ExecutionUnavailable,
+    /// The closing could not be scheduled, so nothing was opened.
+    ScheduleUnavailable,
     /// A fault of Latchkey's own.
     Internal,
 }
 
 impl ErrorName {
     /// Every name.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::InvalidPayload,
         Self::CatalogueUnavailable,
         Self::CatalogueFaulty,
@@ -52,6 +56,8 @@ impl ErrorName {
         Self::MessageNotSent,
         Self::NotProvedClosed,
         Self::CallbackFailed,
+        Self::ExecutionUnavailable,
+        Self::ScheduleUnavailable,
         Self::Internal,
     ];
 
@@ -73,6 +79,8 @@ impl ErrorName {
             Self::MessageNotSent => "MessageNotSent",
             Self::NotProvedClosed => "NotProvedClosed",
             Self::CallbackFailed => "CallbackFailed",
+            Self::ExecutionUnavailable => "ExecutionUnavailable",
+            Self::ScheduleUnavailable => "ScheduleUnavailable",
             Self::Internal => "Internal",
         }
     }
@@ -89,6 +97,8 @@ impl ErrorName {
             | Self::MessageNotSent
             | Self::NotProvedClosed
             | Self::CallbackFailed
+            | Self::ExecutionUnavailable
+            | Self::ScheduleUnavailable
             | Self::Internal => true,
             Self::InvalidPayload
             | Self::CatalogueFaulty

@@ -3,6 +3,7 @@
 //! We own the sender, so unknown fields are refused; what people wrote (`request`) is read by `access_core`.
 
 use access_core::{Fault, RequestId};
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -25,7 +26,7 @@ pub struct Execution {
     /// Its ARN.
     pub arn: String,
     /// When it started, as the context object writes it.
-    pub started_at: String,
+    pub started_at: DateTime<Utc>,
 }
 
 /// To enable-login.
@@ -46,6 +47,17 @@ pub enum DisableLogin {
     Close(Step),
     /// The window could not be opened as it should: end it now, then the same.
     EndEarly(Step),
+    /// The execution that made the request has ended by itself or was stopped: end its window now, then the same.
+    ExecutionEnded {
+        /// The payload's version.
+        version: Version,
+        /// The execution that ended.
+        execution_arn: String,
+        /// When it started, in milliseconds since 1970.
+        started_at_millis: i64,
+        /// `ABORTED`, `FAILED` or `TIMED_OUT`.
+        status: String,
+    },
 }
 
 /// To notify.
@@ -136,6 +148,9 @@ pub struct Step {
 pub struct Answer {
     /// The payload's version.
     pub version: u32,
+    /// Which request, where the caller does not know it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<RequestId>,
     /// What it came to.
     #[serde(flatten)]
     pub outcome: Outcome,
@@ -145,6 +160,7 @@ impl From<Outcome> for Answer {
     fn from(outcome: Outcome) -> Self {
         Self {
             version: crate::PAYLOAD_VERSION,
+            request_id: None,
             outcome,
         }
     }
@@ -205,6 +221,8 @@ pub enum Outcome {
     },
     /// disable-login: proved closed.
     Closed,
+    /// disable-login: there was no window to close.
+    NothingToClose,
     /// disable-login: this window is over, another one keeps the role open.
     EndedRoleStillOpen {
         /// Until when.

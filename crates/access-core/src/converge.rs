@@ -1,6 +1,6 @@
 //! Converge: from all windows of a role to whether it may log in now. The only place that decides it.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Duration, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::names::RequestId;
@@ -13,8 +13,15 @@ pub struct WindowRow {
     pub request_id: RequestId,
     /// From when to when.
     pub window: Window,
+    /// When the role was first seen open for it. Whoever finds it closed after that must not open it again:
+    /// the database's owner has the last word.
+    #[serde(default)]
+    pub opened_at: Option<DateTime<Utc>>,
     /// When it was ended early, if it was.
     pub ended_at: Option<DateTime<Utc>>,
+    /// By whom or what it was ended early.
+    #[serde(default)]
+    pub ended_by: Option<String>,
 }
 
 impl WindowRow {
@@ -27,7 +34,13 @@ impl WindowRow {
     /// Whether nothing of it is left at `now`.
     #[must_use]
     pub fn is_over(&self, now: DateTime<Utc>) -> bool {
-        now >= self.window.end() || self.ended_at.is_some_and(|ended_at| now >= ended_at)
+        now >= self.over_at()
+    }
+
+    /// When it gives no access any more: its end, or its early end.
+    #[must_use]
+    pub fn over_at(&self) -> DateTime<Utc> {
+        self.ended_at.map_or(self.window.end(), |ended_at| ended_at.min(self.window.end()))
     }
 }
 
@@ -53,9 +66,22 @@ pub fn desired(rows: &[WindowRow], now: DateTime<Utc>) -> Desired {
         .map_or(Desired::Closed, |until| Desired::Open { until })
 }
 
+/// Whether a window of the role has just ended and is not proved closed yet. Opening waits for that: a
+/// closing that did not see the new window would cut it. `patience` is how long a closing may take.
+#[must_use]
+pub fn is_being_closed(rows: &[WindowRow], now: DateTime<Utc>, patience: Duration) -> bool {
+    rows.iter().any(|row| row.is_over(now) && now < row.over_at() + patience)
+}
+
+/// Whether somebody took LOGIN away by hand: a window that covers now was seen open, and the role cannot log in.
+/// That is never undone.
+#[must_use]
+pub fn was_closed_by_hand(rows: &[WindowRow], now: DateTime<Utc>, can_login: bool) -> bool {
+    !can_login && rows.iter().any(|row| row.covers(now) && row.opened_at.is_some())
+}
+
 #[cfg(test)]
 mod tests {
-    use chrono::Duration;
     use proptest::prelude::*;
 
     use super::*;
@@ -66,9 +92,11 @@ mod tests {
 
     fn row(start: i64, end: i64, ended: Option<i64>) -> WindowRow {
         WindowRow {
-            request_id: RequestId::of_execution("arn", &format!("{start}-{end}")),
+            request_id: RequestId::of_execution("arn", start * 1000 + end),
             window: Window::new(at(start), at(end)).unwrap(),
+            opened_at: None,
             ended_at: ended.map(at),
+            ended_by: None,
         }
     }
 
@@ -80,6 +108,24 @@ mod tests {
         assert_eq!(desired(&rows, at(20)), Desired::Closed);
         // A window that has not begun does not lend its end to one that has.
         assert_eq!(desired(&rows, at(3)), Desired::Open { until: at(10) });
+    }
+
+    #[test]
+    fn opening_waits_for_a_closing_but_not_for_ever() {
+        let rows = [row(0, 10, None), row(10, 20, None)];
+        let patience = Duration::seconds(60);
+        assert!(!is_being_closed(&rows, at(9), patience));
+        assert!(is_being_closed(&rows, at(10), patience));
+        assert!(!is_being_closed(&[row(0, 10, None)], at(70), patience));
+    }
+
+    #[test]
+    fn a_role_that_was_open_and_is_not_was_closed_by_hand() {
+        let opened = WindowRow { opened_at: Some(at(1)), ..row(0, 10, None) };
+        assert!(was_closed_by_hand(std::slice::from_ref(&opened), at(5), false));
+        assert!(!was_closed_by_hand(std::slice::from_ref(&opened), at(5), true));
+        assert!(!was_closed_by_hand(&[opened], at(10), false));
+        assert!(!was_closed_by_hand(&[row(0, 10, None)], at(5), false));
     }
 
     #[test]

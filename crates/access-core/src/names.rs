@@ -141,13 +141,13 @@ impl PersonId {
 pub struct RequestId(String);
 
 impl RequestId {
-    /// The id of the request that the execution `arn`, started at `started_at`, makes. The start time
-    /// is part of it because execution names may be used again after 90 days
+    /// The id of the request that the execution `arn`, started at this millisecond, makes. The start is
+    /// part of it because execution names may be used again after 90 days
     /// (<https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html>).
     #[must_use]
-    pub fn of_execution(arn: &str, started_at: &str) -> Self {
+    pub fn of_execution(arn: &str, started_at_millis: i64) -> Self {
         use sha2::{Digest as _, Sha256};
-        let hash = Sha256::digest(format!("{arn}\n{started_at}"));
+        let hash = Sha256::digest(format!("{arn}\n{started_at_millis}"));
         let letters = b"0123456789abcdefghjkmnpqrstvwxyz";
         let text: String = hash[..16]
             .iter()
@@ -281,9 +281,9 @@ mod tests {
 
     #[test]
     fn one_execution_has_one_request_id() {
-        let id = RequestId::of_execution("arn:x", "2026-01-01T00:00:00Z");
-        assert_eq!(id, RequestId::of_execution("arn:x", "2026-01-01T00:00:00Z"));
-        assert_ne!(id, RequestId::of_execution("arn:x", "2026-04-01T00:00:00Z"));
+        let id = RequestId::of_execution("arn:x", 1_767_225_600_000);
+        assert_eq!(id, RequestId::of_execution("arn:x", 1_767_225_600_000));
+        assert_ne!(id, RequestId::of_execution("arn:x", 1_775_001_600_000));
         assert_eq!(RequestId::new(id.as_str()), Ok(id));
     }
 }

@@ -512,7 +512,7 @@ pub(crate) mod tests {
     fn resolve(input: &Value) -> Result<Request, Vec<FaultName>> {
         let mut faults = Faults::new();
         let draft = RequestDraft::read(input, &mut faults);
-        let id = RequestId::of_execution("arn", "then");
+        let id = RequestId::of_execution("arn", 0);
         let request = draft.resolve(&found(), id, "arn", now(), &mut faults);
         match request {
             Some(request) if faults.is_empty() => Ok(request),

@@ -93,6 +93,7 @@ GRANT SELECT ON TABLE latchkey.target TO latchkey_killer;
 DROP FUNCTION IF EXISTS latchkey.open(text, timestamptz);
 DROP FUNCTION IF EXISTS latchkey.close(text);
 DROP FUNCTION IF EXISTS latchkey.state(text);
+DROP FUNCTION IF EXISTS latchkey.registered();
 DROP FUNCTION IF EXISTS latchkey.registered_oid(text);
 DROP FUNCTION IF EXISTS latchkey.register(text, interval, int);
 DROP FUNCTION IF EXISTS latchkey.unregister(text);
@@ -210,6 +211,12 @@ BEGIN
              ELSE EXISTS (SELECT FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.member
                            WHERE m.roleid = state.role_oid AND r.rolname = 'latchkey_owner' AND m.admin_option) END;
 END $$;
+
+-- The names under which roles are registered: where a sweep of the whole cluster begins.
+CREATE FUNCTION latchkey.registered() RETURNS SETOF text
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  SELECT t.role_name::text FROM latchkey.target t ORDER BY 1
+$$;
 
 -- Called by the DBA, with the DBA's own rights. Again with other limits is fine.
 CREATE FUNCTION latchkey.register(p_role text, p_max_window interval, p_max_connections int DEFAULT 10) RETURNS text
@@ -357,8 +364,10 @@ RESET ROLE;
 SET LOCAL ROLE latchkey_owner;
 REVOKE CREATE ON SCHEMA latchkey FROM latchkey_killer;
 REVOKE ALL ON FUNCTION latchkey.registered_oid(text), latchkey.open(text, timestamptz), latchkey.close(text),
-  latchkey.state(text), latchkey.register(text, interval, int), latchkey.unregister(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION latchkey.close(text), latchkey.state(text) TO latchkey_opener, latchkey_closer;
+  latchkey.state(text), latchkey.registered(), latchkey.register(text, interval, int), latchkey.unregister(text)
+  FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION latchkey.close(text), latchkey.state(text), latchkey.registered()
+  TO latchkey_opener, latchkey_closer;
 GRANT EXECUTE ON FUNCTION latchkey.open(text, timestamptz) TO latchkey_opener;
 RESET ROLE;
 
@@ -372,7 +381,7 @@ BEGIN
   EXECUTE format('GRANT USAGE ON SCHEMA latchkey TO %I', v_dba);
   EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE latchkey.target TO %I', v_dba);
   EXECUTE format('GRANT EXECUTE ON FUNCTION latchkey.register(text, interval, int), latchkey.unregister(text), '
-                 'latchkey.close(text), latchkey.state(text) TO %I', v_dba);
+                 'latchkey.close(text), latchkey.state(text), latchkey.registered() TO %I', v_dba);
   SET LOCAL ROLE latchkey_killer;
   EXECUTE format('GRANT EXECUTE ON FUNCTION latchkey.sweep(text, boolean) TO %I', v_dba);
   RESET ROLE;

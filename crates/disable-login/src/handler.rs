@@ -23,24 +23,43 @@ pub(crate) struct Handler {
 
 impl Handler {
     pub(crate) async fn handle(&self, invocation: Invocation) -> Result<Value, Failure> {
-        let outcome = match lambda_shell::read(invocation.payload)? {
-            DisableLogin::Close(step) => self.close(&step.request_id).await?,
-            DisableLogin::EndEarly(step) => self.end_early(&step.request_id).await?,
+        let answer = match lambda_shell::read(invocation.payload)? {
+            DisableLogin::Close(step) => answer(&step.request_id, self.close(&step.request_id).await?),
+            DisableLogin::EndEarly(step) => {
+                let id = &step.request_id;
+                answer(id, self.end_early(id, "the state machine: it could not be opened").await?)
+            }
+            DisableLogin::ExecutionEnded { execution_arn, started_at_millis, status, .. } => {
+                let id = RequestId::of_execution(&execution_arn, started_at_millis);
+                let outcome = self.execution_ended(&id, &status).await?;
+                answer(&id, outcome)
+            }
         };
-        lambda_shell::write(&Answer::from(outcome))
+        lambda_shell::write(&answer)
+    }
+
+    /// An execution that has ended looks after nothing any more: its window ends with it.
+    async fn execution_ended(&self, id: &RequestId, status: &str) -> Result<Outcome, Failure> {
+        match self.table.request(id).await {
+            Ok(stored) if matches!(stored.status, Status::Pending | Status::Approved | Status::Open) => {
+                self.end_early(id, &format!("the execution is {status}")).await
+            }
+            Ok(_) => Ok(Outcome::NothingToClose),
+            // A request that was refused at once is not in the table.
+            Err(error) if error.name() == ErrorName::RequestNotFound => Ok(Outcome::NothingToClose),
+            Err(error) => Err(aws(error)),
+        }
     }
 
     /// Ends a window now, whatever became of its opening, and closes.
-    async fn end_early(&self, id: &RequestId) -> Result<Outcome, Failure> {
+    async fn end_early(&self, id: &RequestId, by: &str) -> Result<Outcome, Failure> {
         // While it is not armed nothing can be open, and after this nothing can arm it.
         self.table.record_refusal(id, &[]).await.map_err(aws)?;
         let stored = self.table.request(id).await.map_err(aws)?;
-        if stored.status == Status::Open {
-            self.table
-                .end_early(&stored.request, (self.now)())
-                .await
-                .map_err(aws)?;
+        if stored.status != Status::Open {
+            return self.close(id).await;
         }
+        self.table.end_early(&stored.request, by, (self.now)()).await.map_err(aws)?;
         self.close(id).await
     }
 
@@ -50,9 +69,8 @@ impl Handler {
         match stored.status {
             Status::Open => {}
             Status::Ended => return Ok(ended(&stored)),
-            Status::Closed | Status::Refused | Status::Rejected | Status::Expired => {
-                return Ok(Outcome::Closed);
-            }
+            Status::Closed => return Ok(Outcome::Closed),
+            Status::Refused | Status::Rejected | Status::Expired => return Ok(Outcome::NothingToClose),
             Status::Pending | Status::Approved => {
                 return Err(Failure::new(
                     ErrorName::RequestConflict,
@@ -157,6 +175,10 @@ impl Handler {
             open_until: time::to_wait_timestamp(until),
         })
     }
+}
+
+fn answer(id: &RequestId, outcome: Outcome) -> Answer {
+    Answer { request_id: Some(id.clone()), ..Answer::from(outcome) }
 }
 
 fn ended(stored: &StoredRequest) -> Outcome {

@@ -1,5 +1,6 @@
 //! Preflight, and converge with the right to open.
 
+use access_aws::schedule::EndSchedules;
 use access_aws::seal::SealingKey;
 use access_aws::table::{ServerPin, StoredRequest, Table};
 use access_contract::payload::{Answer, EnableLogin, Outcome};
@@ -16,9 +17,17 @@ use serde_json::Value;
 /// How often converge starts over when the windows change under it.
 const MAX_ROUNDS: usize = 5;
 
+/// How long a window that has just ended may take to be proved closed before another one opens the role all
+/// the same: longer than one try of disable-login.
+const CLOSING_PATIENCE: Duration = Duration::seconds(90);
+
+/// When to look again whether that is done.
+const BETWEEN_LOOKS: Duration = Duration::seconds(2);
+
 pub(crate) struct Handler {
     pub(crate) table: Table,
     pub(crate) vote_key: SealingKey,
+    pub(crate) end_schedules: EndSchedules,
     pub(crate) reach: Reach,
     pub(crate) now: fn() -> DateTime<Utc>,
 }
@@ -124,6 +133,7 @@ impl Handler {
                 faults: vec![over()],
             });
         }
+        self.end_schedules.arm(id, window.end()).await.map_err(aws)?;
         let outcome = self.converge(&stored, window, &connection).await?;
         connection.end().await;
         Ok(outcome)
@@ -150,14 +160,20 @@ impl Handler {
                 .is_none_or(|row| row.is_over(now));
             let desired = converge::desired(&rows, now);
             let Desired::Open { until } = desired else {
-                return Ok(Outcome::Refused {
-                    faults: vec![over()],
-                });
+                return self.refuse(id, vec![over()]).await;
             };
             if own_is_over {
-                return Ok(Outcome::Refused {
-                    faults: vec![over()],
+                return self.refuse(id, vec![over()]).await;
+            }
+            if converge::is_being_closed(&rows, now, CLOSING_PATIENCE) {
+                return Ok(Outcome::NotYet {
+                    wait_until: time::to_wait_timestamp(time::round_up(now) + BETWEEN_LOOKS),
                 });
+            }
+            let before = connection.role_state(role).await.map_err(postgres)?;
+            if converge::was_closed_by_hand(&rows, now, before.can_login) {
+                let message = "ask the database's owner: somebody took LOGIN from this role while a window was open";
+                return self.refuse(id, vec![Fault::new(FaultName::ClosedByHand, "$.role", message)]).await;
             }
             if let Err(error) = connection.open_login(role, until).await {
                 return self.refuse_or_fail(id, error).await;
@@ -170,6 +186,7 @@ impl Handler {
                 .map_err(aws)?;
             let is_as_desired = state.can_login && state.valid_until == ValidUntil::At(until);
             if is_as_desired && converge::desired(&rows, (self.now)()) == desired {
+                self.table.mark_opened(&stored.request, (self.now)()).await.map_err(aws)?;
                 tracing::info!(request_id = %id, %until, "role opened");
                 return Ok(Outcome::Opened {
                     end: time::to_wait_timestamp(window.end()),

@@ -1,6 +1,7 @@
 //! enable-login: says whether a role could be opened, and opens it for an approved window. The only function that may.
 
 use access_aws::clients::{environment, sdk_config};
+use access_aws::schedule::{EndSchedules, Settings};
 use access_aws::seal::SealingKey;
 use access_aws::table::Table;
 use database_shell::Reach;
@@ -20,6 +21,15 @@ async fn main() -> Result<(), RuntimeError> {
         vote_key: SealingKey::new(
             aws_sdk_kms::Client::new(&config),
             environment("LATCHKEY_VOTE_KEY_ARN")?,
+        ),
+        end_schedules: EndSchedules::new(
+            aws_sdk_scheduler::Client::new(&config),
+            Settings {
+                group: environment("LATCHKEY_SCHEDULE_GROUP")?,
+                state_machine_arn: environment("LATCHKEY_CLOSE_WINDOW_ARN")?,
+                role_arn: environment("LATCHKEY_SCHEDULE_ROLE_ARN")?,
+                dead_letter_arn: environment("LATCHKEY_DEAD_LETTER_ARN")?,
+            },
         ),
         reach: Reach::new(&config),
         now: chrono::Utc::now,
