@@ -11,6 +11,17 @@ use serde_json::Value;
 use crate::Error;
 use crate::error::chain;
 
+/// A database of the catalogue with its roles.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Its name.
+    pub target: TargetId,
+    /// How to reach it.
+    pub database: Database,
+    /// What may be requested of it.
+    pub roles: Vec<RolePolicy>,
+}
+
 /// Reads the catalogue. Nothing is kept between readings: a warm function must not decide on
 /// yesterday's approvers.
 pub struct Catalogue {
@@ -75,6 +86,45 @@ impl Catalogue {
             .ok_or_else(|| Error::Catalogue(format!("certificate authority {name} is empty")))
     }
 
+    /// Every database and the policies of its roles, sound or not: one faulty document hides no other.
+    ///
+    /// # Errors
+    /// [`Error::Catalogue`] if Parameter Store cannot be read.
+    pub async fn everything(&self) -> Result<Vec<Entry>, Error> {
+        let mut entries = BTreeMap::new();
+        for document in self.below(&format!("{}/databases", self.prefix)).await? {
+            let id = document.name.rsplit('/').next().unwrap_or_default().to_owned();
+            let name = document.name.clone();
+            let Ok(target) = TargetId::new(id) else { continue };
+            match document.read(Database::read) {
+                Ok((database, _)) => {
+                    entries.insert(target.clone(), Entry { target, database, roles: Vec::new() });
+                }
+                Err(error) => tracing::error!(parameter = name, "{error}"),
+            }
+        }
+        for document in self.below(&format!("{}/roles", self.prefix)).await? {
+            let name = document.name.clone();
+            let target = name.rsplit('/').nth(1).and_then(|id| TargetId::new(id).ok());
+            let Some(entry) = target.and_then(|target| entries.get_mut(&target)) else { continue };
+            match document.read(RolePolicy::read) {
+                Ok((policy, _)) => entry.roles.push(policy),
+                Err(error) => tracing::error!(parameter = name, "{error}"),
+            }
+        }
+        Ok(entries.into_values().collect())
+    }
+
+    async fn below(&self, path: &str) -> Result<Vec<Document>, Error> {
+        let mut pages = self.client.get_parameters_by_path().path(path).recursive(true).into_paginator().send();
+        let mut documents = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| Error::Catalogue(format!("{path}: {}", chain(error))))?;
+            documents.extend(page.parameters.unwrap_or_default().into_iter().filter_map(Document::of));
+        }
+        Ok(documents)
+    }
+
     async fn database(&self, target: &TargetId) -> Result<Option<(Database, i64)>, Error> {
         let name = format!("{}/databases/{target}", self.prefix);
         let found = self.parameters(vec![name]).await?.pop();
@@ -88,26 +138,10 @@ impl Catalogue {
         target: &TargetId,
         role: &RoleName,
     ) -> Result<Option<(RolePolicy, i64)>, Error> {
-        let path = format!("{}/roles/{target}", self.prefix);
-        let mut pages = self
-            .client
-            .get_parameters_by_path()
-            .path(&path)
-            .into_paginator()
-            .send();
-        while let Some(page) = pages.next().await {
-            let page =
-                page.map_err(|error| Error::Catalogue(format!("{path}: {}", chain(error))))?;
-            for document in page
-                .parameters
-                .unwrap_or_default()
-                .into_iter()
-                .filter_map(Document::of)
-            {
-                // Only the document asked for has to be sound: a slip in one role must not stop the others.
-                if document.role_name().as_deref() == Some(role.as_str()) {
-                    return document.read(RolePolicy::read).map(Some);
-                }
+        for document in self.below(&format!("{}/roles/{target}", self.prefix)).await? {
+            // Only the document asked for has to be sound: a slip in one role must not stop the others.
+            if document.role_name().as_deref() == Some(role.as_str()) {
+                return document.read(RolePolicy::read).map(Some);
             }
         }
         Ok(None)

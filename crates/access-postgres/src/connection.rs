@@ -193,6 +193,22 @@ impl Connection {
         }
     }
 
+    /// The names under which roles are registered in this cluster.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::role_state`], [`Error::NotRegistered`] excepted.
+    pub async fn registered_roles(&self) -> Result<Vec<String>, Error> {
+        let row = self
+            .ask(
+                "",
+                "SELECT coalesce(pg_catalog.array_agg(name), '{}') FROM latchkey.registered() AS name",
+                &[],
+            )
+            .await?;
+        self.decode(|| row.try_get(0))
+    }
+
     /// What this server says about a registered role. Changes nothing.
     ///
     /// # Errors

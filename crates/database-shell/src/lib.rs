@@ -128,6 +128,20 @@ impl Located<'_> {
         }
     }
 
+    /// Connects to every server, the one that takes changes first. One that cannot be reached fails all:
+    /// what cannot be seen is not known to be closed.
+    ///
+    /// # Errors
+    /// As [`Located::connect`].
+    pub async fn connect_everywhere(&self, login: &Login) -> Result<Vec<Connection>, Error> {
+        let mut connections = vec![self.connect(login).await?];
+        for reader in &self.servers.readers {
+            let proven = self.login(login, reader).await?;
+            connections.push(access_postgres::connect(&self.endpoint(reader), &proven, &self.tls).await?);
+        }
+        Ok(connections)
+    }
+
     /// Closes `role` on every server of the database, and proves it.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! The only library that knows the Lambda runtime: logging, payloads in, answers and named errors out.
 
 use std::future::Future;
+use std::io::Write as _;
 
 use access_contract::ErrorName;
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
@@ -95,6 +96,48 @@ where
         answer
     }))
     .await
+}
+
+/// Writes metrics in CloudWatch's embedded form: a log line that becomes metrics without a call
+/// (<https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>).
+/// They stand in namespace `Latchkey` with the deployment as their one dimension.
+pub fn metrics(deployment: &str, values: &[(&str, Unit, f64)], now_millis: i64) {
+    let definitions: Vec<_> = values
+        .iter()
+        .map(|(name, unit, _)| serde_json::json!({"Name": name, "Unit": unit.as_str()}))
+        .collect();
+    let mut line = serde_json::json!({
+        "_aws": {
+            "Timestamp": now_millis,
+            "CloudWatchMetrics": [{
+                "Namespace": "Latchkey", "Dimensions": [["Deployment"]], "Metrics": definitions
+            }]
+        },
+        "Deployment": deployment,
+    });
+    for (name, _, value) in values {
+        line[*name] = (*value).into();
+    }
+    // Losing a metric line must not fail what it measures; a silent metric has an alarm of its own.
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// The unit of a metric.
+#[derive(Debug, Clone, Copy)]
+pub enum Unit {
+    /// A number of things.
+    Count,
+    /// Time.
+    Seconds,
+}
+
+impl Unit {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Count => "Count",
+            Self::Seconds => "Seconds",
+        }
+    }
 }
 
 /// Reads a payload.

@@ -1,0 +1,273 @@
+//! One round over all databases. It needs no execution, event or schedule to be alive.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use access_aws::catalogue::{Catalogue, Entry};
+use access_aws::execution::{self, Execution};
+use access_aws::table::{StoredRequest, Table};
+use access_core::catalogue::{Database, Mode};
+use access_core::{RoleName, TargetId, WindowRow};
+use chrono::{DateTime, Utc};
+use database_shell::{Located, Reach};
+use futures_util::StreamExt as _;
+use lambda_shell::{Failure, Invocation, Unit};
+use serde::Serialize;
+use serde_json::Value;
+use tokio::time::timeout;
+
+use crate::judge::{Judgement, Seen, judge};
+
+/// How many databases are looked after at the same time.
+const AT_ONCE: usize = 10;
+
+/// How long one database may take; an unreachable one delays no other.
+const PER_DATABASE: Duration = Duration::from_secs(60);
+
+/// How long one closing is tried in a round; the next round tries again.
+const PROOF_DEADLINE: Duration = Duration::from_secs(30);
+
+pub(crate) struct Handler {
+    pub(crate) catalogue: Catalogue,
+    pub(crate) table: Table,
+    pub(crate) step_functions: aws_sdk_sfn::Client,
+    pub(crate) close_window_arn: String,
+    pub(crate) deployment: String,
+    pub(crate) reach: Reach,
+    pub(crate) now: fn() -> DateTime<Utc>,
+}
+
+/// What a round found, for the log and the metrics.
+#[derive(Debug, Default, PartialEq, Serialize)]
+pub(crate) struct Round {
+    pub(crate) n_databases: u32,
+    pub(crate) n_unreachable: u32,
+    pub(crate) n_roles: u32,
+    /// Roles with access that no window gave, cut now.
+    pub(crate) n_cut: u32,
+    /// The same, but only watched.
+    pub(crate) n_observed: u32,
+    /// Roles that could not be proved closed in this round.
+    pub(crate) n_not_closed: u32,
+    /// Windows whose role cannot log in.
+    pub(crate) n_not_open: u32,
+    /// Windows that were ended because their execution does not run any more.
+    pub(crate) n_orphaned: u32,
+    /// By how many seconds the most overdue window is past its end.
+    pub(crate) overdue_seconds: f64,
+}
+
+/// A database with everything that decides about its roles.
+struct Watched {
+    target: TargetId,
+    database: Database,
+    modes: BTreeMap<RoleName, Mode>,
+}
+
+impl Handler {
+    pub(crate) async fn handle(&self, _invocation: Invocation) -> Result<Value, Failure> {
+        let mut round = Round::default();
+        let open = self.open_requests().await?;
+        self.end_orphans(&open, &mut round).await?;
+        self.finish_overdue(&open, &mut round).await?;
+        let watched = watched(self.catalogue.everything().await.map_err(aws)?, &open);
+        round.n_databases = u32::try_from(watched.len()).unwrap_or(u32::MAX);
+        let parts: Vec<Round> = futures_util::stream::iter(&watched)
+            .map(|watched| self.look_after_in_time(watched))
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await;
+        for part in parts {
+            round.add(&part);
+        }
+        self.report(&round);
+        lambda_shell::write(&round)
+    }
+
+    /// The requests whose windows are not closed.
+    async fn open_requests(&self) -> Result<Vec<StoredRequest>, Failure> {
+        let mut open = Vec::new();
+        for id in self.table.open_windows().await.map_err(aws)? {
+            open.push(self.table.request(&id).await.map_err(aws)?);
+        }
+        Ok(open)
+    }
+
+    /// An execution that does not run any more looks after nothing: its window ends now.
+    async fn end_orphans(&self, open: &[StoredRequest], round: &mut Round) -> Result<(), Failure> {
+        for stored in open {
+            let arn = &stored.request.execution_arn;
+            let by = match execution::status(&self.step_functions, arn).await.map_err(aws)? {
+                Execution::Running => continue,
+                Execution::Ended(status) => format!("reconcile: the execution is {status}"),
+                Execution::Unknown => "reconcile: there is no such execution".to_owned(),
+            };
+            tracing::error!(request_id = %stored.request.request_id, by, "window without an execution");
+            self.table.end_early(&stored.request, &by, (self.now)()).await.map_err(aws)?;
+            round.n_orphaned += 1;
+        }
+        Ok(())
+    }
+
+    /// A window that is over and not closed gets a closing of its own, which records and announces it.
+    async fn finish_overdue(&self, open: &[StoredRequest], round: &mut Round) -> Result<(), Failure> {
+        for stored in open {
+            let request = &stored.request;
+            let rows = self.table.windows(&request.target, &request.role).await.map_err(aws)?;
+            let now = (self.now)();
+            let Some(row) = rows.iter().find(|row| row.request_id == request.request_id && row.is_over(now)) else {
+                continue;
+            };
+            let overdue = (now - row.over_at()).as_seconds_f64();
+            round.overdue_seconds = round.overdue_seconds.max(overdue);
+            let name = format!("{}-{}", request.request_id, now.format("%Y%m%dT%H%M"));
+            execution::start_closing(&self.step_functions, &self.close_window_arn, &name, &request.request_id)
+                .await
+                .map_err(aws)?;
+        }
+        Ok(())
+    }
+
+    async fn look_after_in_time(&self, watched: &Watched) -> Round {
+        match timeout(PER_DATABASE, self.look_after(watched)).await {
+            Ok(Ok(round)) => round,
+            Ok(Err(error)) => unreachable(&watched.target, &error.to_string()),
+            Err(_) => unreachable(&watched.target, "no answer in time"),
+        }
+    }
+
+    /// Every registered role of one database, by the database's own word.
+    async fn look_after(&self, watched: &Watched) -> Result<Round, database_shell::Error> {
+        let located = self.reach.locate(&watched.database).await?;
+        let connections = located.connect_everywhere(&watched.database.closer).await?;
+        let mut round = Round::default();
+        for name in connections[0].registered_roles().await? {
+            round.n_roles += 1;
+            let mut seen = Seen { can_login: false, n_sessions: 0 };
+            for connection in &connections {
+                let state = connection.role_state(&name).await?;
+                seen.can_login |= state.can_login;
+                seen.n_sessions += state.n_sessions;
+            }
+            let Ok(role) = RoleName::new(name.as_str()) else {
+                tracing::error!(target = %watched.target, "a registered role has a name that no request can have");
+                continue;
+            };
+            self.act(watched, &located, &role, seen, &mut round).await?;
+        }
+        Ok(round)
+    }
+
+    async fn act(
+        &self,
+        watched: &Watched,
+        located: &Located<'_>,
+        role: &RoleName,
+        seen: Seen,
+        round: &mut Round,
+    ) -> Result<(), database_shell::Error> {
+        let rows = self.table.windows(&watched.target, role).await?;
+        let mode = watched.modes.get(role).copied().unwrap_or(Mode::Observe);
+        match judge(&rows, seen, mode, (self.now)()) {
+            Judgement::Fine => {}
+            Judgement::NotOpen => {
+                tracing::error!(target = %watched.target, %role, "a window covers now and the role cannot log in");
+                round.n_not_open += 1;
+            }
+            Judgement::WouldClose => {
+                tracing::warn!(target = %watched.target, %role, ?seen, "access outside windows, observed only");
+                round.n_observed += 1;
+            }
+            Judgement::Close => {
+                tracing::error!(target = %watched.target, %role, ?seen, "access outside windows");
+                let pin = self.pin(&rows).await?;
+                let closed = located.close(&watched.database.closer, role, pin, PROOF_DEADLINE, self.now).await;
+                match closed {
+                    Ok(proof) => {
+                        tracing::info!(target = %watched.target, %role, proved_at = %proof.proved_at, "closed");
+                        round.n_cut += 1;
+                    }
+                    Err(error) => {
+                        tracing::error!(target = %watched.target, %role, "not proved closed: {error}");
+                        round.n_not_closed += 1;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The server on which the windows of a role were opened, if any.
+    async fn pin(
+        &self,
+        rows: &[WindowRow],
+    ) -> Result<Option<access_postgres::SystemIdentifier>, database_shell::Error> {
+        let Some(row) = rows.first() else { return Ok(None) };
+        let stored = self.table.request(&row.request_id).await?;
+        Ok(stored.server.and_then(|pin| pin.system_identifier.parse().ok()))
+    }
+
+    fn report(&self, round: &Round) {
+        tracing::info!(?round, "round finished");
+        let count = |name, n: u32| (name, Unit::Count, f64::from(n));
+        lambda_shell::metrics(
+            &self.deployment,
+            &[
+                count("ReconcileRounds", 1),
+                count("UnreachableDatabases", round.n_unreachable),
+                count("AccessOutsideWindowsCut", round.n_cut),
+                count("AccessOutsideWindowsObserved", round.n_observed),
+                count("RolesNotClosed", round.n_not_closed),
+                count("WindowsNotOpen", round.n_not_open),
+                count("WindowsWithoutExecution", round.n_orphaned),
+                ("WindowOverdue", Unit::Seconds, round.overdue_seconds),
+            ],
+            (self.now)().timestamp_millis(),
+        );
+    }
+}
+
+impl Round {
+    fn add(&mut self, part: &Self) {
+        self.n_unreachable += part.n_unreachable;
+        self.n_roles += part.n_roles;
+        self.n_cut += part.n_cut;
+        self.n_observed += part.n_observed;
+        self.n_not_closed += part.n_not_closed;
+        self.n_not_open += part.n_not_open;
+    }
+}
+
+/// The catalogue's databases, and those of open windows that the catalogue does not have (so) any more.
+fn watched(entries: Vec<Entry>, open: &[StoredRequest]) -> Vec<Watched> {
+    let mut watched: Vec<_> = entries
+        .into_iter()
+        .map(|entry| Watched {
+            target: entry.target,
+            database: entry.database,
+            modes: entry.roles.into_iter().map(|policy| (policy.role, policy.mode)).collect(),
+        })
+        .collect();
+    let mut pinned = BTreeSet::new();
+    for stored in open {
+        let request = &stored.request;
+        let known = watched.iter().any(|entry| entry.target == request.target && entry.database == request.database);
+        if !known && pinned.insert((request.target.clone(), format!("{:?}", request.database.location))) {
+            watched.push(Watched {
+                target: request.target.clone(),
+                database: request.database.clone(),
+                modes: BTreeMap::new(),
+            });
+        }
+    }
+    watched
+}
+
+fn unreachable(target: &TargetId, why: &str) -> Round {
+    tracing::error!(%target, "database not looked after: {why}");
+    Round { n_unreachable: 1, ..Round::default() }
+}
+
+fn aws(error: access_aws::Error) -> Failure {
+    Failure::new(error.name(), error.to_string())
+}

@@ -1,0 +1,26 @@
+//! reconcile: every few minutes, from what the databases say: closes what no window covers, and reports the rest.
+
+use access_aws::catalogue::Catalogue;
+use access_aws::clients::{environment, sdk_config};
+use access_aws::table::Table;
+use database_shell::Reach;
+use lambda_shell::RuntimeError;
+
+mod handler;
+mod judge;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), RuntimeError> {
+    lambda_shell::start_logging();
+    let config = sdk_config().await;
+    let handler = handler::Handler {
+        catalogue: Catalogue::new(aws_sdk_ssm::Client::new(&config), environment("LATCHKEY_CATALOGUE_PREFIX")?),
+        table: Table::new(aws_sdk_dynamodb::Client::new(&config), environment("LATCHKEY_TABLE")?),
+        step_functions: aws_sdk_sfn::Client::new(&config),
+        close_window_arn: environment("LATCHKEY_CLOSE_WINDOW_ARN")?,
+        deployment: environment("LATCHKEY_DEPLOYMENT")?,
+        reach: Reach::new(&config),
+        now: chrono::Utc::now,
+    };
+    lambda_shell::serve(|invocation| handler.handle(invocation)).await
+}
