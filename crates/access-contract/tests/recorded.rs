@@ -1,0 +1,85 @@
+//! Payloads of every released version are still read: an old execution survives a new deployment.
+//!
+//! Never change a recorded file; add a folder for each release that writes something new.
+
+use access_contract::payload::{Approval, ComputeWait, DisableLogin, EnableLogin, Notify};
+use access_contract::seal::{self, SealedVote};
+use access_core::{Decision, Digest, Location, Request, RequestId, WindowRow, WindowSpec};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+fn check<T: DeserializeOwned>(recorded: &Value, function: &str, n_expected: usize) {
+    let payloads = recorded[function].as_array().unwrap();
+    assert_eq!(payloads.len(), n_expected, "{function}");
+    for payload in payloads {
+        if let Err(error) = serde_json::from_value::<T>(payload.clone()) {
+            panic!("{function} does not read {payload} any more: {error}");
+        }
+    }
+}
+
+#[test]
+fn payloads_of_0_1() {
+    let recorded: Value = serde_json::from_str(include_str!("recorded/0.1/payloads.json")).unwrap();
+    check::<ComputeWait>(&recorded, "compute-wait", 1);
+    check::<EnableLogin>(&recorded, "enable-login", 2);
+    check::<DisableLogin>(&recorded, "disable-login", 3);
+    check::<Notify>(&recorded, "notify", 9);
+    check::<Approval>(&recorded, "approval", 2);
+}
+
+#[test]
+fn an_execution_and_its_status_event_name_the_same_request() {
+    let recorded: Value = serde_json::from_str(include_str!("recorded/0.1/payloads.json")).unwrap();
+    let started: ComputeWait = serde_json::from_value(recorded["compute-wait"][0].clone()).unwrap();
+    let by_context =
+        RequestId::of_execution(&started.execution.arn, started.execution.started_at.timestamp_millis());
+    let DisableLogin::ExecutionEnded { execution_arn, started_at_millis, .. } =
+        serde_json::from_value(recorded["disable-login"][2].clone()).unwrap()
+    else {
+        panic!("the third one is the event");
+    };
+    assert_eq!(by_context, RequestId::of_execution(&execution_arn, started_at_millis));
+    // Recorded: a release that derived it otherwise would not find the requests of the one before.
+    assert_eq!(by_context.as_str(), "r-qd1589184mhy6ynt");
+}
+
+#[test]
+fn rows_of_0_1() {
+    let recorded: Value = serde_json::from_str(include_str!("recorded/0.1/rows.json")).unwrap();
+    let request: Request = read(&recorded["request"]);
+    assert_eq!(request.database.display_zone().name(), "Asia/Tokyo");
+    // What is read is what would be written: nothing of an old row is dropped unseen.
+    assert_eq!(serde_json::to_value(&request).unwrap(), recorded["request"]);
+    for spec in recorded["window specs"].as_array().unwrap() {
+        assert_eq!(serde_json::to_value(read::<WindowSpec>(spec)).unwrap(), *spec);
+    }
+    for location in recorded["locations"].as_array().unwrap() {
+        assert_eq!(serde_json::to_value(read::<Location>(location)).unwrap(), *location);
+    }
+    assert_eq!(serde_json::to_value(read::<SealedVote>(&recorded["vote"])).unwrap(), recorded["vote"]);
+    for decision in recorded["decisions"].as_array().unwrap() {
+        assert_eq!(serde_json::to_value(read::<Decision>(decision)).unwrap(), *decision);
+    }
+    let windows: Vec<WindowRow> = read(&recorded["windows"]);
+    assert_eq!(windows[0].opened_at, None);
+    assert!(windows[1].ended_at.is_some());
+}
+
+#[test]
+fn the_seal_of_a_recorded_vote_covers_the_same_text() {
+    let recorded: Value = serde_json::from_str(include_str!("recorded/0.1/rows.json")).unwrap();
+    let sealed: SealedVote = read(&recorded["vote"]);
+    let id = RequestId::new("r-0123456789abcdef").unwrap();
+    assert_eq!(
+        seal::sealed_text(&id, &Digest::of("{}"), &sealed.vote),
+        r#"["latchkey-vote-1","r-0123456789abcdef","RBNvo1WzZ4oRRq0W9-hknpT7T8If536DEMBg9hyq_4o","alice","approve","2026-11-22T10:05:00.000123456Z","go"]"#
+    );
+}
+
+fn read<T: DeserializeOwned>(recorded: &Value) -> T {
+    match serde_json::from_value(recorded.clone()) {
+        Ok(read) => read,
+        Err(error) => panic!("{recorded} is not read any more: {error}"),
+    }
+}
