@@ -342,6 +342,51 @@ impl Table {
         self.transact(items, "arm the window").await
     }
 
+    /// Takes over a window that was opened by hand, which no request made. The first row stands.
+    /// `true` if it was not known before.
+    ///
+    /// # Errors
+    /// [`Error::Table`].
+    pub async fn adopt_window(&self, target: &TargetId, role: &RoleName, row: &WindowRow) -> Result<bool, Error> {
+        let answer = self
+            .client
+            .put_item()
+            .table_name(&self.name)
+            .item("pk", text(windows_key(target, role)))
+            .item("sk", text(row.request_id.as_str()))
+            .item("version", number(1))
+            .item("kind", text(WINDOW_KIND))
+            .item("document", json(row))
+            .condition_expression("attribute_not_exists(pk)")
+            .send()
+            .await;
+        match answer {
+            Ok(_) => Ok(true),
+            Err(SdkError::ServiceError(error))
+                if matches!(error.err(), PutItemError::ConditionalCheckFailedException(_)) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(failed("adopt the window", error)),
+        }
+    }
+
+    /// Takes an adopted window off the list, once its role is proved closed or another window covers it.
+    ///
+    /// # Errors
+    /// [`Error::Table`].
+    pub async fn remove_adopted(&self, target: &TargetId, role: &RoleName, id: &RequestId) -> Result<(), Error> {
+        self.client
+            .delete_item()
+            .table_name(&self.name)
+            .key("pk", text(windows_key(target, role)))
+            .key("sk", text(id.as_str()))
+            .send()
+            .await
+            .map_err(|error| failed("remove the adopted window", error))?;
+        Ok(())
+    }
+
     /// Ends a window early, once: the first end stands. Nothing happens if it is closed already.
     ///
     /// # Errors

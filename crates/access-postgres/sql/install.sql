@@ -89,11 +89,25 @@ COMMENT ON TABLE latchkey.target IS 'The roles Latchkey may open and close; writ
 REVOKE ALL ON TABLE latchkey.target FROM PUBLIC;
 GRANT SELECT ON TABLE latchkey.target TO latchkey_killer;
 
+-- Openings by the DBA in an outage, when nobody can be asked. reconcile adopts them as windows.
+CREATE TABLE IF NOT EXISTS latchkey.opening_by_hand (
+  role_oid    oid         NOT NULL,
+  opened_at   timestamptz NOT NULL,
+  opened_till timestamptz NOT NULL,
+  opened_by   name        NOT NULL,
+  reason      text        NOT NULL,
+  PRIMARY KEY (role_oid, opened_at)
+);
+COMMENT ON TABLE latchkey.opening_by_hand IS 'Who opened which role by hand until when, and why; written by latchkey.open_by_hand.';
+REVOKE ALL ON TABLE latchkey.opening_by_hand FROM PUBLIC;
+
 -- Their results may change from one release to the next, which CREATE OR REPLACE cannot do.
 DROP FUNCTION IF EXISTS latchkey.open(text, timestamptz);
 DROP FUNCTION IF EXISTS latchkey.close(text);
 DROP FUNCTION IF EXISTS latchkey.state(text);
 DROP FUNCTION IF EXISTS latchkey.registered();
+DROP FUNCTION IF EXISTS latchkey.open_by_hand(text, timestamptz, text);
+DROP FUNCTION IF EXISTS latchkey.openings_by_hand(text);
 DROP FUNCTION IF EXISTS latchkey.registered_oid(text);
 DROP FUNCTION IF EXISTS latchkey.register(text, interval, int);
 DROP FUNCTION IF EXISTS latchkey.unregister(text);
@@ -210,6 +224,36 @@ BEGIN
     AND CASE WHEN v_before_16 THEN NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = state.role_oid AND r.rolreplication)
              ELSE EXISTS (SELECT FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.member
                            WHERE m.roleid = state.role_oid AND r.rolname = 'latchkey_owner' AND m.admin_option) END;
+END $$;
+
+-- Called by the DBA in an outage, when nobody can be asked: the same checks and the same limit as any opening, and an end
+-- that PostgreSQL keeps by itself. Latchkey adopts it as a window, tells those on call, and closes it like any.
+CREATE FUNCTION latchkey.open_by_hand(p_role text, p_until timestamptz, p_reason text) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  v_until timestamptz;
+BEGIN
+  IF p_reason IS NULL OR btrim(p_reason) = '' OR length(p_reason) > 1000 THEN
+    RAISE EXCEPTION 'say why, in 1 to 1000 characters' USING ERRCODE = '22023';
+  END IF;
+  v_until := latchkey.open(p_role, date_trunc('second', p_until));
+  INSERT INTO latchkey.opening_by_hand (role_oid, opened_at, opened_till, opened_by, reason)
+  VALUES (latchkey.registered_oid(p_role), clock_timestamp(), v_until, session_user, p_reason);
+  RETURN format('%s can log in until %s; Latchkey closes it then. To close it before: SELECT latchkey.close(%L);',
+                quote_ident(p_role), v_until, p_role);
+END $$;
+
+-- The openings by hand of a registered role that are not over.
+CREATE FUNCTION latchkey.openings_by_hand(p_role text,
+  OUT opened_at timestamptz[], OUT opened_till timestamptz[], OUT opened_by text[])
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  SELECT coalesce(array_agg(h.opened_at ORDER BY h.opened_at), '{}'),
+         coalesce(array_agg(h.opened_till ORDER BY h.opened_at), '{}'),
+         coalesce(array_agg(h.opened_by::text ORDER BY h.opened_at), '{}')
+    INTO openings_by_hand.opened_at, openings_by_hand.opened_till, openings_by_hand.opened_by
+    FROM latchkey.opening_by_hand h
+   WHERE h.role_oid = latchkey.registered_oid(p_role) AND h.opened_till > clock_timestamp();
 END $$;
 
 -- The names under which roles are registered: where a sweep of the whole cluster begins.
@@ -364,10 +408,11 @@ RESET ROLE;
 SET LOCAL ROLE latchkey_owner;
 REVOKE CREATE ON SCHEMA latchkey FROM latchkey_killer;
 REVOKE ALL ON FUNCTION latchkey.registered_oid(text), latchkey.open(text, timestamptz), latchkey.close(text),
-  latchkey.state(text), latchkey.registered(), latchkey.register(text, interval, int), latchkey.unregister(text)
+  latchkey.state(text), latchkey.registered(), latchkey.openings_by_hand(text),
+  latchkey.open_by_hand(text, timestamptz, text), latchkey.register(text, interval, int), latchkey.unregister(text)
   FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION latchkey.close(text), latchkey.state(text), latchkey.registered()
-  TO latchkey_opener, latchkey_closer;
+GRANT EXECUTE ON FUNCTION latchkey.close(text), latchkey.state(text), latchkey.registered(),
+  latchkey.openings_by_hand(text) TO latchkey_opener, latchkey_closer;
 GRANT EXECUTE ON FUNCTION latchkey.open(text, timestamptz) TO latchkey_opener;
 RESET ROLE;
 
@@ -381,7 +426,8 @@ BEGIN
   EXECUTE format('GRANT USAGE ON SCHEMA latchkey TO %I', v_dba);
   EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE latchkey.target TO %I', v_dba);
   EXECUTE format('GRANT EXECUTE ON FUNCTION latchkey.register(text, interval, int), latchkey.unregister(text), '
-                 'latchkey.close(text), latchkey.state(text), latchkey.registered() TO %I', v_dba);
+                 'latchkey.close(text), latchkey.state(text), latchkey.registered(), '
+                 'latchkey.openings_by_hand(text), latchkey.open_by_hand(text, timestamptz, text) TO %I', v_dba);
   SET LOCAL ROLE latchkey_killer;
   EXECUTE format('GRANT EXECUTE ON FUNCTION latchkey.sweep(text, boolean) TO %I', v_dba);
   RESET ROLE;

@@ -139,6 +139,17 @@ impl Drop for Driver {
     }
 }
 
+/// What the database's owner opened by hand in an outage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpeningByHand {
+    /// When.
+    pub opened_at: DateTime<Utc>,
+    /// Until when.
+    pub until: DateTime<Utc>,
+    /// The database user who did.
+    pub by: String,
+}
+
 impl Connection {
     /// The server this connection leads to.
     #[must_use]
@@ -207,6 +218,28 @@ impl Connection {
             )
             .await?;
         self.decode(|| row.try_get(0))
+    }
+
+    /// The openings of a registered role by hand that are not over.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::role_state`].
+    pub async fn openings_by_hand(&self, role: &str) -> Result<Vec<OpeningByHand>, Error> {
+        let row = self
+            .ask(
+                role,
+                "SELECT opened_at, opened_till, opened_by FROM latchkey.openings_by_hand($1)",
+                &[(&role, Type::TEXT)],
+            )
+            .await?;
+        self.decode(|| {
+            let opened_at: Vec<DateTime<Utc>> = row.try_get(0)?;
+            let until: Vec<DateTime<Utc>> = row.try_get(1)?;
+            let by: Vec<String> = row.try_get(2)?;
+            let openings = opened_at.into_iter().zip(until).zip(by);
+            Ok(openings.map(|((opened_at, until), by)| OpeningByHand { opened_at, until, by }).collect())
+        })
     }
 
     /// What this server says about a registered role. Changes nothing.

@@ -7,7 +7,9 @@ use access_aws::catalogue::{Catalogue, Entry};
 use access_aws::execution::{self, Execution};
 use access_aws::table::{StoredRequest, Table};
 use access_core::catalogue::{Database, Mode};
-use access_core::{RoleName, TargetId, WindowRow};
+use access_contract::ErrorName;
+use access_core::{RequestId, RoleName, TargetId, Window, WindowRow};
+use access_postgres::OpeningByHand;
 use chrono::{DateTime, Utc};
 use database_shell::{Located, Reach};
 use futures_util::StreamExt as _;
@@ -53,6 +55,8 @@ pub(crate) struct Round {
     pub(crate) n_not_open: u32,
     /// Windows that were ended because their execution does not run any more.
     pub(crate) n_orphaned: u32,
+    /// Openings by hand that were not known before.
+    pub(crate) n_by_hand: u32,
     /// By how many seconds the most overdue window is past its end.
     pub(crate) overdue_seconds: f64,
 }
@@ -88,7 +92,12 @@ impl Handler {
     async fn open_requests(&self) -> Result<Vec<StoredRequest>, Failure> {
         let mut open = Vec::new();
         for id in self.table.open_windows().await.map_err(aws)? {
-            open.push(self.table.request(&id).await.map_err(aws)?);
+            match self.table.request(&id).await {
+                Ok(stored) => open.push(stored),
+                // An adopted window has no request; it is looked after with its role.
+                Err(error) if error.name() == ErrorName::RequestNotFound => {}
+                Err(error) => return Err(aws(error)),
+            }
         }
         Ok(open)
     }
@@ -153,9 +162,35 @@ impl Handler {
                 tracing::error!(target = %watched.target, "a registered role has a name that no request can have");
                 continue;
             };
+            for opening in connections[0].openings_by_hand(&name).await? {
+                self.adopt(watched, &role, &opening, &mut round).await?;
+            }
             self.act(watched, &located, &role, seen, &mut round).await?;
         }
         Ok(round)
+    }
+
+    /// What the DBA opened in an outage is a window from now on: told to those on call, and closed like any.
+    async fn adopt(
+        &self,
+        watched: &Watched,
+        role: &RoleName,
+        opening: &OpeningByHand,
+        round: &mut Round,
+    ) -> Result<(), database_shell::Error> {
+        let Some(window) = Window::new(opening.opened_at, opening.until) else { return Ok(()) };
+        let row = WindowRow {
+            request_id: adopted_id(&watched.target, role, opening),
+            window,
+            opened_at: Some(opening.opened_at),
+            ended_at: None,
+            ended_by: None,
+        };
+        if self.table.adopt_window(&watched.target, role, &row).await? {
+            tracing::error!(target = %watched.target, %role, by = opening.by, until = %opening.until, "opened by hand");
+            round.n_by_hand += 1;
+        }
+        Ok(())
     }
 
     async fn act(
@@ -169,7 +204,7 @@ impl Handler {
         let rows = self.table.windows(&watched.target, role).await?;
         let mode = watched.modes.get(role).copied().unwrap_or(Mode::Observe);
         match judge(&rows, seen, mode, (self.now)()) {
-            Judgement::Fine => {}
+            Judgement::Fine => self.forget_adopted(&watched.target, role, &rows).await?,
             Judgement::NotOpen => {
                 tracing::error!(target = %watched.target, %role, "a window covers now and the role cannot log in");
                 round.n_not_open += 1;
@@ -186,6 +221,7 @@ impl Handler {
                     Ok(proof) => {
                         tracing::info!(target = %watched.target, %role, proved_at = %proof.proved_at, "closed");
                         round.n_cut += 1;
+                        self.forget_adopted(&watched.target, role, &rows).await?;
                     }
                     Err(error) => {
                         tracing::error!(target = %watched.target, %role, "not proved closed: {error}");
@@ -197,14 +233,38 @@ impl Handler {
         Ok(())
     }
 
+    /// Adopted windows that are over leave the list with their role closed, or under another window.
+    async fn forget_adopted(
+        &self,
+        target: &TargetId,
+        role: &RoleName,
+        rows: &[WindowRow],
+    ) -> Result<(), database_shell::Error> {
+        for row in rows.iter().filter(|row| row.is_over((self.now)())) {
+            match self.table.request(&row.request_id).await {
+                Ok(_) => {}
+                Err(error) if error.name() == ErrorName::RequestNotFound => {
+                    self.table.remove_adopted(target, role, &row.request_id).await?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
     /// The server on which the windows of a role were opened, if any.
     async fn pin(
         &self,
         rows: &[WindowRow],
     ) -> Result<Option<access_postgres::SystemIdentifier>, database_shell::Error> {
-        let Some(row) = rows.first() else { return Ok(None) };
-        let stored = self.table.request(&row.request_id).await?;
-        Ok(stored.server.and_then(|pin| pin.system_identifier.parse().ok()))
+        for row in rows {
+            match self.table.request(&row.request_id).await {
+                Ok(stored) => return Ok(stored.server.and_then(|pin| pin.system_identifier.parse().ok())),
+                Err(error) if error.name() == ErrorName::RequestNotFound => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(None)
     }
 
     fn report(&self, round: &Round) {
@@ -220,6 +280,7 @@ impl Handler {
                 count("RolesNotClosed", round.n_not_closed),
                 count("WindowsNotOpen", round.n_not_open),
                 count("WindowsWithoutExecution", round.n_orphaned),
+                count("OpeningsByHand", round.n_by_hand),
                 ("WindowOverdue", Unit::Seconds, round.overdue_seconds),
             ],
             (self.now)().timestamp_millis(),
@@ -235,6 +296,7 @@ impl Round {
         self.n_observed += part.n_observed;
         self.n_not_closed += part.n_not_closed;
         self.n_not_open += part.n_not_open;
+        self.n_by_hand += part.n_by_hand;
     }
 }
 
@@ -261,6 +323,11 @@ fn watched(entries: Vec<Entry>, open: &[StoredRequest]) -> Vec<Watched> {
         }
     }
     watched
+}
+
+/// One opening by hand has one id, however often it is seen.
+fn adopted_id(target: &TargetId, role: &RoleName, opening: &OpeningByHand) -> RequestId {
+    RequestId::of_execution(&format!("by hand: {target} {role}"), opening.opened_at.timestamp_millis())
 }
 
 fn unreachable(target: &TargetId, why: &str) -> Round {
