@@ -317,11 +317,41 @@ async fn a_superuser_can_install_and_register_as_well() {
         assert!(can_log_in(&server, role).await);
         close(&server, role).await.unwrap();
         assert!(!can_log_in(&server, role).await);
-        superuser
-            .batch_execute("SELECT latchkey.unregister('breakglass')")
+        uninstall(&superuser).await;
+    }
+}
+
+#[tokio::test]
+async fn the_dba_can_take_everything_out_again_once_nothing_is_registered() {
+    for major in majors() {
+        let server = start(*major).await;
+        let dba = master(&server).await;
+        let refused = dba.batch_execute(access_postgres::UNINSTALL_SQL).await;
+        assert_eq!(refused.unwrap_err().code().unwrap().code(), "LK004");
+        dba.batch_execute("ROLLBACK").await.unwrap();
+        uninstall(&dba).await;
+        dba.batch_execute(access_postgres::INSTALL_SQL)
             .await
             .unwrap();
     }
+}
+
+async fn uninstall(dba: &Client) {
+    dba.batch_execute("SELECT latchkey.unregister(role_name::text) FROM latchkey.target")
+        .await
+        .unwrap();
+    dba.batch_execute(access_postgres::UNINSTALL_SQL)
+        .await
+        .unwrap();
+    let n_left: i64 = dba
+        .query_one(
+            "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'latchkey%'",
+            &[],
+        )
+        .await
+        .unwrap()
+        .get(0);
+    assert_eq!(n_left, 0);
 }
 
 #[tokio::test]
