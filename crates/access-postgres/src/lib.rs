@@ -22,3 +22,6 @@ pub use tls::{TlsSettings, TrustedRoots};
 
 /// The script a DBA runs once per cluster, in the database `latchkey`: roles, table and functions.
 pub const INSTALL_SQL: &str = include_str!("../sql/install.sql");
+
+/// The script that takes all of it out again; it refuses while a role is registered.
+pub const UNINSTALL_SQL: &str = include_str!("../sql/uninstall.sql");

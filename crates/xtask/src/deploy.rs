@@ -71,13 +71,11 @@ pub async fn deploy(
 ) -> Result<BTreeMap<String, String>> {
     let mut deploy = ministack.command("sam", &Keys::of_root());
     deploy
-        .args([
-            "deploy",
-            "--config-env",
-            ENVIRONMENT,
-            "--no-progressbar",
-            "--template-file",
-        ])
+        .args(["deploy", "--config-env", ENVIRONMENT, "--no-progressbar"])
+        // SAM looks for it beside the template otherwise.
+        .arg("--config-file")
+        .arg(workspace::root().join("samconfig.toml"))
+        .arg("--template-file")
         .arg(built.folder.join("template.yaml"));
     process::run("sam deploy", &log_folder.join("deploy.log"), deploy).await?;
     outputs(ministack).await
