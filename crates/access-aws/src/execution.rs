@@ -33,7 +33,10 @@ pub async fn status(client: &Client, arn: &str) -> Result<Execution, Error> {
             status => Execution::Ended(status.as_str().to_owned()),
         }),
         Err(SdkError::ServiceError(error))
-            if matches!(error.err(), DescribeExecutionError::ExecutionDoesNotExist(_)) =>
+            if matches!(
+                error.err(),
+                DescribeExecutionError::ExecutionDoesNotExist(_)
+            ) =>
         {
             Ok(Execution::Unknown)
         }

@@ -347,7 +347,12 @@ impl Table {
     ///
     /// # Errors
     /// [`Error::Table`].
-    pub async fn adopt_window(&self, target: &TargetId, role: &RoleName, row: &WindowRow) -> Result<bool, Error> {
+    pub async fn adopt_window(
+        &self,
+        target: &TargetId,
+        role: &RoleName,
+        row: &WindowRow,
+    ) -> Result<bool, Error> {
         let answer = self
             .client
             .put_item()
@@ -363,7 +368,10 @@ impl Table {
         match answer {
             Ok(_) => Ok(true),
             Err(SdkError::ServiceError(error))
-                if matches!(error.err(), PutItemError::ConditionalCheckFailedException(_)) =>
+                if matches!(
+                    error.err(),
+                    PutItemError::ConditionalCheckFailedException(_)
+                ) =>
             {
                 Ok(false)
             }
@@ -375,7 +383,12 @@ impl Table {
     ///
     /// # Errors
     /// [`Error::Table`].
-    pub async fn remove_adopted(&self, target: &TargetId, role: &RoleName, id: &RequestId) -> Result<(), Error> {
+    pub async fn remove_adopted(
+        &self,
+        target: &TargetId,
+        role: &RoleName,
+        id: &RequestId,
+    ) -> Result<(), Error> {
         self.client
             .delete_item()
             .table_name(&self.name)
@@ -391,7 +404,12 @@ impl Table {
     ///
     /// # Errors
     /// [`Error::Table`] or [`Error::DamagedRow`].
-    pub async fn end_early(&self, request: &Request, by: &str, now: DateTime<Utc>) -> Result<(), Error> {
+    pub async fn end_early(
+        &self,
+        request: &Request,
+        by: &str,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
         self.change_window(request, "end the window early", |row| {
             if row.ended_at.is_none() {
                 row.ended_at = Some(now);
@@ -440,7 +458,10 @@ impl Table {
                 .update_expression("SET document = :after")
                 .condition_expression("document = :before")
                 .expression_attribute_values(":after", json(&after))
-                .expression_attribute_values(":before", text(string(&item, "document").unwrap_or_default()))
+                .expression_attribute_values(
+                    ":before",
+                    text(string(&item, "document").unwrap_or_default()),
+                )
                 .send()
                 .await;
             if updated(answer, doing)? {
@@ -466,7 +487,9 @@ impl Table {
             .send();
         let mut requests = Vec::new();
         while let Some(page) = pages.next().await {
-            let items = page.map_err(|error| failed("list the open windows", error))?.items;
+            let items = page
+                .map_err(|error| failed("list the open windows", error))?
+                .items;
             for item in items.unwrap_or_default() {
                 let id = string(&item, "sk").unwrap_or_default();
                 requests.push(RequestId::new(id).map_err(|error| damaged(id, error))?);

@@ -14,7 +14,7 @@ mod tls;
 pub use closing::{
     ClosingPace, ClosingTargets, InstanceProof, InstanceSighting, NotProved, ProofOfClosing, close,
 };
-pub use connection::{OpeningByHand, Connection, Endpoint, Server, SystemIdentifier, connect};
+pub use connection::{Connection, Endpoint, OpeningByHand, Server, SystemIdentifier, connect};
 pub use error::Error;
 pub use login::{Login, Password};
 pub use role::{Obstacle, RoleState, Swept, ValidUntil};

@@ -133,7 +133,10 @@ impl Handler {
                 faults: vec![over()],
             });
         }
-        self.end_schedules.arm(id, window.end()).await.map_err(aws)?;
+        self.end_schedules
+            .arm(id, window.end())
+            .await
+            .map_err(aws)?;
         let outcome = self.converge(&stored, window, &connection).await?;
         connection.end().await;
         Ok(outcome)
@@ -173,7 +176,12 @@ impl Handler {
             let before = connection.role_state(role).await.map_err(postgres)?;
             if converge::was_closed_by_hand(&rows, now, before.can_login) {
                 let message = "ask the database's owner: somebody took LOGIN from this role while a window was open";
-                return self.refuse(id, vec![Fault::new(FaultName::ClosedByHand, "$.role", message)]).await;
+                return self
+                    .refuse(
+                        id,
+                        vec![Fault::new(FaultName::ClosedByHand, "$.role", message)],
+                    )
+                    .await;
             }
             if let Err(error) = connection.open_login(role, until).await {
                 return self.refuse_or_fail(id, error).await;
@@ -186,7 +194,10 @@ impl Handler {
                 .map_err(aws)?;
             let is_as_desired = state.can_login && state.valid_until == ValidUntil::At(until);
             if is_as_desired && converge::desired(&rows, (self.now)()) == desired {
-                self.table.mark_opened(&stored.request, (self.now)()).await.map_err(aws)?;
+                self.table
+                    .mark_opened(&stored.request, (self.now)())
+                    .await
+                    .map_err(aws)?;
                 tracing::info!(request_id = %id, %until, "role opened");
                 return Ok(Outcome::Opened {
                     end: time::to_wait_timestamp(window.end()),

@@ -6,8 +6,8 @@ use std::time::Duration;
 use access_aws::catalogue::{Catalogue, Entry};
 use access_aws::execution::{self, Execution};
 use access_aws::table::{StoredRequest, Table};
-use access_core::catalogue::{Database, Mode};
 use access_contract::ErrorName;
+use access_core::catalogue::{Database, Mode};
 use access_core::{RequestId, RoleName, TargetId, Window, WindowRow};
 use access_postgres::OpeningByHand;
 use chrono::{DateTime, Utc};
@@ -106,33 +106,55 @@ impl Handler {
     async fn end_orphans(&self, open: &[StoredRequest], round: &mut Round) -> Result<(), Failure> {
         for stored in open {
             let arn = &stored.request.execution_arn;
-            let by = match execution::status(&self.step_functions, arn).await.map_err(aws)? {
+            let by = match execution::status(&self.step_functions, arn)
+                .await
+                .map_err(aws)?
+            {
                 Execution::Running => continue,
                 Execution::Ended(status) => format!("reconcile: the execution is {status}"),
                 Execution::Unknown => "reconcile: there is no such execution".to_owned(),
             };
             tracing::error!(request_id = %stored.request.request_id, by, "window without an execution");
-            self.table.end_early(&stored.request, &by, (self.now)()).await.map_err(aws)?;
+            self.table
+                .end_early(&stored.request, &by, (self.now)())
+                .await
+                .map_err(aws)?;
             round.n_orphaned += 1;
         }
         Ok(())
     }
 
     /// A window that is over and not closed gets a closing of its own, which records and announces it.
-    async fn finish_overdue(&self, open: &[StoredRequest], round: &mut Round) -> Result<(), Failure> {
+    async fn finish_overdue(
+        &self,
+        open: &[StoredRequest],
+        round: &mut Round,
+    ) -> Result<(), Failure> {
         for stored in open {
             let request = &stored.request;
-            let rows = self.table.windows(&request.target, &request.role).await.map_err(aws)?;
+            let rows = self
+                .table
+                .windows(&request.target, &request.role)
+                .await
+                .map_err(aws)?;
             let now = (self.now)();
-            let Some(row) = rows.iter().find(|row| row.request_id == request.request_id && row.is_over(now)) else {
+            let Some(row) = rows
+                .iter()
+                .find(|row| row.request_id == request.request_id && row.is_over(now))
+            else {
                 continue;
             };
             let overdue = (now - row.over_at()).as_seconds_f64();
             round.overdue_seconds = round.overdue_seconds.max(overdue);
             let name = format!("{}-{}", request.request_id, now.format("%Y%m%dT%H%M"));
-            execution::start_closing(&self.step_functions, &self.close_window_arn, &name, &request.request_id)
-                .await
-                .map_err(aws)?;
+            execution::start_closing(
+                &self.step_functions,
+                &self.close_window_arn,
+                &name,
+                &request.request_id,
+            )
+            .await
+            .map_err(aws)?;
         }
         Ok(())
     }
@@ -152,7 +174,10 @@ impl Handler {
         let mut round = Round::default();
         for name in connections[0].registered_roles().await? {
             round.n_roles += 1;
-            let mut seen = Seen { can_login: false, n_sessions: 0 };
+            let mut seen = Seen {
+                can_login: false,
+                n_sessions: 0,
+            };
             for connection in &connections {
                 let state = connection.role_state(&name).await?;
                 seen.can_login |= state.can_login;
@@ -178,7 +203,9 @@ impl Handler {
         opening: &OpeningByHand,
         round: &mut Round,
     ) -> Result<(), database_shell::Error> {
-        let Some(window) = Window::new(opening.opened_at, opening.until) else { return Ok(()) };
+        let Some(window) = Window::new(opening.opened_at, opening.until) else {
+            return Ok(());
+        };
         let row = WindowRow {
             request_id: adopted_id(&watched.target, role, opening),
             window,
@@ -216,7 +243,15 @@ impl Handler {
             Judgement::Close => {
                 tracing::error!(target = %watched.target, %role, ?seen, "access outside windows");
                 let pin = self.pin(&rows).await?;
-                let closed = located.close(&watched.database.closer, role, pin, PROOF_DEADLINE, self.now).await;
+                let closed = located
+                    .close(
+                        &watched.database.closer,
+                        role,
+                        pin,
+                        PROOF_DEADLINE,
+                        self.now,
+                    )
+                    .await;
                 match closed {
                     Ok(proof) => {
                         tracing::info!(target = %watched.target, %role, proved_at = %proof.proved_at, "closed");
@@ -244,7 +279,9 @@ impl Handler {
             match self.table.request(&row.request_id).await {
                 Ok(_) => {}
                 Err(error) if error.name() == ErrorName::RequestNotFound => {
-                    self.table.remove_adopted(target, role, &row.request_id).await?;
+                    self.table
+                        .remove_adopted(target, role, &row.request_id)
+                        .await?;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -259,7 +296,11 @@ impl Handler {
     ) -> Result<Option<access_postgres::SystemIdentifier>, database_shell::Error> {
         for row in rows {
             match self.table.request(&row.request_id).await {
-                Ok(stored) => return Ok(stored.server.and_then(|pin| pin.system_identifier.parse().ok())),
+                Ok(stored) => {
+                    return Ok(stored
+                        .server
+                        .and_then(|pin| pin.system_identifier.parse().ok()));
+                }
                 Err(error) if error.name() == ErrorName::RequestNotFound => {}
                 Err(error) => return Err(error.into()),
             }
@@ -307,14 +348,25 @@ fn watched(entries: Vec<Entry>, open: &[StoredRequest]) -> Vec<Watched> {
         .map(|entry| Watched {
             target: entry.target,
             database: entry.database,
-            modes: entry.roles.into_iter().map(|policy| (policy.role, policy.mode)).collect(),
+            modes: entry
+                .roles
+                .into_iter()
+                .map(|policy| (policy.role, policy.mode))
+                .collect(),
         })
         .collect();
     let mut pinned = BTreeSet::new();
     for stored in open {
         let request = &stored.request;
-        let known = watched.iter().any(|entry| entry.target == request.target && entry.database == request.database);
-        if !known && pinned.insert((request.target.clone(), format!("{:?}", request.database.location))) {
+        let known = watched
+            .iter()
+            .any(|entry| entry.target == request.target && entry.database == request.database);
+        if !known
+            && pinned.insert((
+                request.target.clone(),
+                format!("{:?}", request.database.location),
+            ))
+        {
             watched.push(Watched {
                 target: request.target.clone(),
                 database: request.database.clone(),
@@ -327,12 +379,18 @@ fn watched(entries: Vec<Entry>, open: &[StoredRequest]) -> Vec<Watched> {
 
 /// One opening by hand has one id, however often it is seen.
 fn adopted_id(target: &TargetId, role: &RoleName, opening: &OpeningByHand) -> RequestId {
-    RequestId::of_execution(&format!("by hand: {target} {role}"), opening.opened_at.timestamp_millis())
+    RequestId::of_execution(
+        &format!("by hand: {target} {role}"),
+        opening.opened_at.timestamp_millis(),
+    )
 }
 
 fn unreachable(target: &TargetId, why: &str) -> Round {
     tracing::error!(%target, "database not looked after: {why}");
-    Round { n_unreachable: 1, ..Round::default() }
+    Round {
+        n_unreachable: 1,
+        ..Round::default()
+    }
 }
 
 fn aws(error: access_aws::Error) -> Failure {

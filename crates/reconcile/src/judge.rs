@@ -28,7 +28,9 @@ pub(crate) enum Judgement {
 pub(crate) fn judge(rows: &[WindowRow], seen: Seen, mode: Mode, now: DateTime<Utc>) -> Judgement {
     match converge::desired(rows, now) {
         // Not opened yet is enable-login's business; opened and closed again is somebody's.
-        Desired::Open { .. } if converge::was_closed_by_hand(rows, now, seen.can_login) => Judgement::NotOpen,
+        Desired::Open { .. } if converge::was_closed_by_hand(rows, now, seen.can_login) => {
+            Judgement::NotOpen
+        }
         Desired::Open { .. } => Judgement::Fine,
         Desired::Closed if !seen.can_login && seen.n_sessions == 0 => Judgement::Fine,
         // What a window of ours opened is closed whatever the mode says.
@@ -57,16 +59,31 @@ mod tests {
         }
     }
 
-    const OPEN: Seen = Seen { can_login: true, n_sessions: 0 };
-    const SESSION: Seen = Seen { can_login: false, n_sessions: 1 };
-    const CLOSED: Seen = Seen { can_login: false, n_sessions: 0 };
+    const OPEN: Seen = Seen {
+        can_login: true,
+        n_sessions: 0,
+    };
+    const SESSION: Seen = Seen {
+        can_login: false,
+        n_sessions: 1,
+    };
+    const CLOSED: Seen = Seen {
+        can_login: false,
+        n_sessions: 0,
+    };
 
     #[test]
     fn access_outside_windows_is_cut_or_reported() {
         for seen in [OPEN, SESSION] {
             assert_eq!(judge(&[], seen, Mode::Enforce, at(5)), Judgement::Close);
-            assert_eq!(judge(&[], seen, Mode::Observe, at(5)), Judgement::WouldClose);
-            assert_eq!(judge(&[row()], seen, Mode::Observe, at(10)), Judgement::Close);
+            assert_eq!(
+                judge(&[], seen, Mode::Observe, at(5)),
+                Judgement::WouldClose
+            );
+            assert_eq!(
+                judge(&[row()], seen, Mode::Observe, at(10)),
+                Judgement::Close
+            );
         }
         assert_eq!(judge(&[], CLOSED, Mode::Enforce, at(5)), Judgement::Fine);
     }
@@ -74,8 +91,17 @@ mod tests {
     #[test]
     fn a_covered_role_is_left_alone_and_never_opened() {
         assert_eq!(judge(&[row()], OPEN, Mode::Enforce, at(5)), Judgement::Fine);
-        assert_eq!(judge(&[row()], CLOSED, Mode::Enforce, at(5)), Judgement::NotOpen);
-        let unopened = WindowRow { opened_at: None, ..row() };
-        assert_eq!(judge(&[unopened], CLOSED, Mode::Enforce, at(5)), Judgement::Fine);
+        assert_eq!(
+            judge(&[row()], CLOSED, Mode::Enforce, at(5)),
+            Judgement::NotOpen
+        );
+        let unopened = WindowRow {
+            opened_at: None,
+            ..row()
+        };
+        assert_eq!(
+            judge(&[unopened], CLOSED, Mode::Enforce, at(5)),
+            Judgement::Fine
+        );
     }
 }
