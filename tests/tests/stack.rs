@@ -1,13 +1,13 @@
 //! Latchkey as it is deployed: the template, the binaries and the state machine on the local AWS, with a real
 //! PostgreSQL server. Every test asks from outside: can this role log in now?
 
-#[path = "stack/deciding.rs"]
-mod deciding;
-#[path = "stack/fixture.rs"]
-mod fixture;
-#[path = "stack/refusals.rs"]
-mod refusals;
-#[path = "stack/rights.rs"]
-mod rights;
-#[path = "stack/windows.rs"]
-mod windows;
+// Everything here is a test, the helpers too; clippy sees that of the test functions only.
+#![allow(clippy::unwrap_used)]
+
+mod stack {
+    mod deciding;
+    mod fixture;
+    mod refusals;
+    mod rights;
+    mod windows;
+}

@@ -571,10 +571,8 @@ async fn keep(stack: &Stack) -> Result<()> {
         stack.postgres().port(),
         ca.display()
     ));
-    console::say(&format!(
-        "{}",
-        dim(&format!("logs: {}", stack.folder().join("log").display()))
-    ));
+    let logs = stack.folder().join("log");
+    console::say(&dim(&format!("logs: {}", logs.display())));
     enter_pressed().await;
     Ok(())
 }

@@ -52,36 +52,52 @@ impl Part {
         }
     }
 
-    fn arguments(self) -> &'static [&'static str] {
-        match self {
-            Self::Unit => &["--workspace", "--exclude", "latchkey-tests"],
-            Self::Contract => &["--package", "latchkey-tests", "--test", "contract"],
-            Self::Postgres => &[
-                "--package",
-                "latchkey-tests",
-                "--features",
-                "postgres",
-                "--test",
-                "postgres",
-            ],
-            Self::Stack => &[
-                "--package",
-                "latchkey-tests",
-                "--features",
-                "stack",
-                "--test",
-                "stack",
-            ],
-            Self::Browser => &[
-                "--package",
-                "latchkey-tests",
-                "--features",
-                "browser",
-                "--test",
-                "browser",
-            ],
+    /// Which targets of the workspace to test. All parts are built with the same features, so that they share
+    /// one build of the dependencies.
+    fn targets(self) -> Result<Vec<String>> {
+        let targets = match self {
+            Self::Unit => {
+                let mut targets = vec!["--lib".to_owned(), "--bins".to_owned()];
+                for test in tests_of_crates()? {
+                    targets.extend(["--test".to_owned(), test]);
+                }
+                return Ok(targets);
+            }
+            Self::Contract => "--test contract",
+            Self::Postgres => "--test postgres",
+            // They wait more than they work, so more of them run at once than there are cores.
+            Self::Stack => "--test stack -- --test-threads 6",
+            Self::Browser => "--test browser --test browser_on_stack",
+        };
+        Ok(targets.split(' ').map(str::to_owned).collect())
+    }
+}
+
+/// The names of the test files of all crates but the tests package, whose files are parts of their own.
+fn tests_of_crates() -> Result<Vec<String>> {
+    let mut tests = Vec::new();
+    let crates = workspace::root().join("crates");
+    let unreadable = |source| Error::File {
+        action: "read",
+        path: crates.clone(),
+        source,
+    };
+    for folder in std::fs::read_dir(&crates).map_err(unreadable)? {
+        let Ok(files) = std::fs::read_dir(folder.map_err(unreadable)?.path().join("tests")) else {
+            continue;
+        };
+        for file in files {
+            let path = file.map_err(unreadable)?.path();
+            if path.extension().is_some_and(|extension| extension == "rs") {
+                tests.extend(
+                    path.file_stem()
+                        .map(|name| name.to_string_lossy().into_owned()),
+                );
+            }
         }
     }
+    tests.sort_unstable();
+    Ok(tests)
 }
 
 /// Runs the tests and ends with the line `N passed, N failed`.
@@ -129,8 +145,15 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
 async fn run_part(part: Part) -> Result<(Counted, bool)> {
     let mut command = Command::new("cargo");
     command
-        .args(["test", "--locked", "--no-fail-fast"])
-        .args(part.arguments())
+        .args([
+            "test",
+            "--locked",
+            "--no-fail-fast",
+            "--workspace",
+            "--features",
+            FEATURES,
+        ])
+        .args(part.targets()?)
         .current_dir(workspace::root());
     let mut counted = Counted::default();
     let status = process::run_line_by_line(command, |line| {

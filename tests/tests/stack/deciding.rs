@@ -7,8 +7,8 @@ use xtask::callback;
 use xtask::stack::{APPROVERS, REQUESTER};
 
 use super::fixture::{
-    SOON, ask, ask_for, can_log_in, file, link_to, new_role, on_stack, outcome, told_requester,
-    until_open, was_ever_opened,
+    SOON, ask, ask_for, can_log_in, file, link_to, new_role, on_stack, outcome, request_id,
+    told_requester, until_open, was_ever_opened,
 };
 
 #[test]
@@ -158,7 +158,7 @@ fn a_task_token_alone_approves_nothing() {
             .unwrap();
 
         // Whoever holds the token can wake the execution, but it believes only the recorded votes.
-        let id = super::fixture::request_id(stack, &execution).await;
+        let id = request_id(stack, &execution).await;
         let token = stack.task_token(&id, SOON).await.unwrap();
         let claim = json!({ "version": 1, "request_id": id, "outcome": "approved" }).to_string();
         let sent = stack

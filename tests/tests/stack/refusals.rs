@@ -124,7 +124,7 @@ fn names_that_are_not_in_the_catalogue_or_never_can_be_are_refused() {
         for protected in [
             "pg_monitor",
             "rds_superuser",
-            "rdsadmin",
+            "rds_replication",
             "latchkey_opener",
             "latchkey_owner",
         ] {
