@@ -154,6 +154,11 @@ impl Stack {
         &self.postgres
     }
 
+    /// The same, to stop it and start it again.
+    pub fn postgres_mut(&mut self) -> &mut LocalPostgres {
+        &mut self.postgres
+    }
+
     /// The folder of this run, with its logs.
     pub fn folder(&self) -> &Path {
         &self.folder

@@ -29,16 +29,19 @@ enum Part {
     Postgres,
     /// The deployed template on the local AWS, with a real PostgreSQL server.
     Stack,
+    /// Faults while windows are open; prints which defence closed each, and how long after.
+    Chaos,
     /// The approval page in headless Chromium; screenshots are kept in target/screenshots.
     Browser,
 }
 
 impl Part {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Unit,
         Self::Contract,
         Self::Postgres,
         Self::Stack,
+        Self::Chaos,
         Self::Browser,
     ];
 
@@ -48,6 +51,7 @@ impl Part {
             Self::Contract => "contract: template, state machine, crates",
             Self::Postgres => "postgres: a real server",
             Self::Stack => "stack: deployed on the local AWS",
+            Self::Chaos => "chaos: faults while windows are open",
             Self::Browser => "browser: the approval page in Chromium",
         }
     }
@@ -67,6 +71,7 @@ impl Part {
             Self::Postgres => "--test postgres",
             // They wait more than they work, so more of them run at once than there are cores.
             Self::Stack => "--test stack -- --test-threads 6",
+            Self::Chaos => "--test chaos -- --nocapture",
             Self::Browser => "--test browser --test browser_on_stack",
         };
         Ok(targets.split(' ').map(str::to_owned).collect())
