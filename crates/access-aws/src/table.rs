@@ -322,6 +322,7 @@ impl Table {
             opened_at: None,
             ended_at: None,
             ended_by: None,
+            by_hand: false,
         };
         let put = Put::builder()
             .table_name(&self.name)

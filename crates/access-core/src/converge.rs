@@ -22,6 +22,9 @@ pub struct WindowRow {
     /// By whom or what it was ended early.
     #[serde(default)]
     pub ended_by: Option<String>,
+    /// Whether the database's owner opened it by hand: then no request made it, and only reconcile closes it.
+    #[serde(default)]
+    pub by_hand: bool,
 }
 
 impl WindowRow {
@@ -73,7 +76,7 @@ pub fn desired(rows: &[WindowRow], now: DateTime<Utc>) -> Desired {
 #[must_use]
 pub fn is_being_closed(rows: &[WindowRow], now: DateTime<Utc>, patience: Duration) -> bool {
     rows.iter()
-        .any(|row| row.is_over(now) && now < row.over_at() + patience)
+        .any(|row| !row.by_hand && row.is_over(now) && now < row.over_at() + patience)
 }
 
 /// Whether somebody took LOGIN away by hand: a window that covers now was seen open, and the role cannot log in.
@@ -103,6 +106,7 @@ mod tests {
             opened_at: None,
             ended_at: ended.map(at),
             ended_by: None,
+            by_hand: false,
         }
     }
 

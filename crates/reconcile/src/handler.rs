@@ -6,11 +6,11 @@ use std::time::Duration;
 use access_aws::catalogue::{Catalogue, Entry};
 use access_aws::execution::{self, Execution};
 use access_aws::table::{StoredRequest, Table};
-use access_contract::ErrorName;
+use access_contract::{ErrorName, Status};
 use access_core::catalogue::{Database, Mode};
 use access_core::{RequestId, RoleName, TargetId, Window, WindowRow};
 use access_postgres::OpeningByHand;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use database_shell::{Located, Reach};
 use futures_util::StreamExt as _;
 use lambda_shell::{Failure, Invocation, Unit};
@@ -28,6 +28,9 @@ const PER_DATABASE: Duration = Duration::from_secs(60);
 
 /// How long one closing is tried in a round; the next round tries again.
 const PROOF_DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long after its end a window is left to its execution and its schedule.
+pub(crate) const GRACE: TimeDelta = TimeDelta::seconds(60);
 
 pub(crate) struct Handler {
     pub(crate) catalogue: Catalogue,
@@ -93,7 +96,9 @@ impl Handler {
         let mut open = Vec::new();
         for id in self.table.open_windows().await.map_err(aws)? {
             match self.table.request(&id).await {
-                Ok(stored) => open.push(stored),
+                // The index lags: a window that was closed a moment ago may still be in it.
+                Ok(stored) if stored.status == Status::Open => open.push(stored),
+                Ok(_) => {}
                 // An adopted window has no request; it is looked after with its role.
                 Err(error) if error.name() == ErrorName::RequestNotFound => {}
                 Err(error) => return Err(aws(error)),
@@ -146,7 +151,11 @@ impl Handler {
             };
             let overdue = (now - row.over_at()).as_seconds_f64();
             round.overdue_seconds = round.overdue_seconds.max(overdue);
-            let name = format!("{}-{}", request.request_id, now.format("%Y%m%dT%H%M"));
+            // Those whose business it is have a moment to do it.
+            if now - row.over_at() < GRACE && row.ended_at.is_none() {
+                continue;
+            }
+            let name = format!("{}-{}", request.request_id, now.format("%Y%m%dT%H"));
             execution::start_closing(
                 &self.step_functions,
                 &self.close_window_arn,
@@ -212,6 +221,7 @@ impl Handler {
             opened_at: Some(opening.opened_at),
             ended_at: None,
             ended_by: None,
+            by_hand: true,
         };
         if self.table.adopt_window(&watched.target, role, &row).await? {
             tracing::error!(target = %watched.target, %role, by = opening.by, until = %opening.until, "opened by hand");

@@ -4,6 +4,8 @@ use access_core::catalogue::Mode;
 use access_core::{Desired, WindowRow, converge};
 use chrono::{DateTime, Utc};
 
+use crate::handler::GRACE;
+
 /// What one server of the database says about a role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Seen {
@@ -33,6 +35,8 @@ pub(crate) fn judge(rows: &[WindowRow], seen: Seen, mode: Mode, now: DateTime<Ut
         }
         Desired::Open { .. } => Judgement::Fine,
         Desired::Closed if !seen.can_login && seen.n_sessions == 0 => Judgement::Fine,
+        // Its execution, event or schedule is at it.
+        Desired::Closed if converge::is_being_closed(rows, now, GRACE) => Judgement::Fine,
         // What a window of ours opened is closed whatever the mode says.
         Desired::Closed if mode == Mode::Enforce || !rows.is_empty() => Judgement::Close,
         Desired::Closed => Judgement::WouldClose,
@@ -56,6 +60,7 @@ mod tests {
             opened_at: Some(at(0)),
             ended_at: None,
             ended_by: None,
+            by_hand: false,
         }
     }
 
@@ -81,11 +86,27 @@ mod tests {
                 Judgement::WouldClose
             );
             assert_eq!(
-                judge(&[row()], seen, Mode::Observe, at(10)),
+                judge(&[row()], seen, Mode::Observe, at(70)),
                 Judgement::Close
             );
         }
         assert_eq!(judge(&[], CLOSED, Mode::Enforce, at(5)), Judgement::Fine);
+    }
+
+    #[test]
+    fn a_closing_gets_a_moment_unless_nobody_is_at_it() {
+        assert_eq!(
+            judge(&[row()], OPEN, Mode::Enforce, at(10)),
+            Judgement::Fine
+        );
+        let by_hand = WindowRow {
+            by_hand: true,
+            ..row()
+        };
+        assert_eq!(
+            judge(&[by_hand], OPEN, Mode::Enforce, at(10)),
+            Judgement::Close
+        );
     }
 
     #[test]

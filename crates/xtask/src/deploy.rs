@@ -112,7 +112,9 @@ fn inputs() -> Result<String> {
     let mut hasher = DefaultHasher::new();
     let root = workspace::root();
     let mut files = vec![root.join("template.yaml"), root.join("samconfig.toml")];
-    files.push(root.join("statemachine").join("access-window.asl.json"));
+    for machine in ["access-window.asl.json", "close-window.asl.json"] {
+        files.push(root.join("statemachine").join(machine));
+    }
     for function in FUNCTIONS {
         files.push(
             workspace::target()

@@ -116,6 +116,15 @@ def correct_iam():
             parameters.set([f"arn:aws:ssm:{region}:{account_id}:parameter/{name.lstrip('/')}" for name in names])
         return arn
 
+    # The resource of a new schedule holds its group, which the request names in its body.
+    # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoneventbridgescheduler.html
+    def extract_resource_arn_of_schedule(service, method, path, headers, body, query, region, account_id):
+        arn = extract_resource_arn_of_parameters(service, method, path, headers, body, query, region, account_id)
+        if service == "scheduler":
+            group = json.loads(body or b"{}").get("GroupName", "default")
+            return arn.replace(":schedule/default/", f":schedule/{group}/")
+        return arn
+
     def enforce_each_parameter(access_key_id, iam_action, service, region, resource_arn="*", service_context=None):
         arns = parameters.get([]) if iam_action in ("ssm:GetParameters", "ssm:GetParametersByPath") else []
         for arn in arns or [resource_arn]:
@@ -126,7 +135,7 @@ def correct_iam():
 
     iam_evaluator._resolve_condition_key = resolve_principal_arn_to_the_role
     iam_evaluator.enforce = enforce_each_parameter
-    iam_actions.extract_resource_arn = extract_resource_arn_of_parameters
+    iam_actions.extract_resource_arn = extract_resource_arn_of_schedule
     iam_actions.dynamodb_service_context = service_context_with_leading_keys
     iam_actions.dynamodb_transaction_checks = transaction_checks_with_keys
 
