@@ -7,7 +7,7 @@ use xtask::callback;
 use xtask::stack::{APPROVERS, REQUESTER};
 
 use super::fixture::{
-    SOON, ask, ask_for, can_log_in, file, link_to, new_role, on_stack, outcome, request_id,
+    SOON, ask, ask_for, can_log_in, link_to, new_role, on_stack, outcome, request_id,
     told_requester, until_open, was_ever_opened,
 };
 
@@ -20,7 +20,7 @@ fn a_rejected_request_never_opens_and_the_requester_hears_of_it() {
             .unwrap();
         assert_eq!(answer.status, 200, "{}", answer.body);
         assert_eq!(outcome(stack, &asked.execution).await.outcome(), "rejected");
-        assert!(!was_ever_opened(stack, &asked.role).await);
+        assert!(!was_ever_opened(stack, &asked).await);
         assert_eq!(told_requester(stack, &asked.role).await.len(), 1);
     });
 }
@@ -39,7 +39,7 @@ fn a_request_that_nobody_decides_expires() {
             late.status,
             late.body
         );
-        assert!(!was_ever_opened(stack, &role).await);
+        assert!(!was_ever_opened(stack, &asked).await);
         assert_eq!(told_requester(stack, &role).await.len(), 1);
     });
 }
@@ -68,7 +68,7 @@ fn looking_at_the_page_decides_nothing() {
 
         let states = stack.states_entered(&asked.execution).await.unwrap();
         assert_eq!(states.last().unwrap().0, "Await Approval");
-        assert!(!was_ever_opened(stack, &asked.role).await);
+        assert!(!was_ever_opened(stack, &asked).await);
         callback::reject(&asked.link, "only looked").await.unwrap();
         assert_eq!(outcome(stack, &asked.execution).await.outcome(), "rejected");
     });
@@ -96,7 +96,7 @@ fn a_tampered_link_shows_and_decides_nothing() {
             let decided = callback::approve(&link, &asked.role, "").await.unwrap();
             assert_eq!(decided.status, 404, "{tampered}: {}", decided.body);
         }
-        assert!(!was_ever_opened(stack, &asked.role).await);
+        assert!(!was_ever_opened(stack, &asked).await);
         callback::reject(&asked.link, "the true link still works")
             .await
             .unwrap();
@@ -149,16 +149,15 @@ fn nobody_is_asked_about_their_own_request() {
 #[test]
 fn a_task_token_alone_approves_nothing() {
     on_stack(async |stack| {
-        let role = new_role(stack, json!({})).await;
-        let execution = file(stack, &role, json!({})).await;
-        let link = link_to(stack, APPROVERS[0], &role, &execution).await;
+        let asked = ask(stack).await;
+        let execution = &asked.execution;
         stack
-            .wait_for_state(&execution, "Await Approval", SOON)
+            .wait_for_state(execution, "Await Approval", SOON)
             .await
             .unwrap();
 
         // Whoever holds the token can wake the execution, but it believes only the recorded votes.
-        let id = request_id(stack, &execution).await;
+        let id = request_id(stack, execution).await;
         let token = stack.task_token(&id, SOON).await.unwrap();
         let claim = json!({ "version": 1, "request_id": id, "outcome": "approved" }).to_string();
         let sent = stack
@@ -175,10 +174,12 @@ fn a_task_token_alone_approves_nothing() {
         assert!(sent.is_ok(), "{sent:?}");
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert!(
-            !was_ever_opened(stack, &role).await,
+            !was_ever_opened(stack, &asked).await,
             "a token opened the login"
         );
-        callback::reject(&link, "nobody approved").await.unwrap();
-        assert_eq!(outcome(stack, &execution).await.outcome(), "rejected");
+        callback::reject(&asked.link, "nobody approved")
+            .await
+            .unwrap();
+        assert_eq!(outcome(stack, execution).await.outcome(), "rejected");
     });
 }

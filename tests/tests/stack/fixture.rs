@@ -38,6 +38,7 @@ pub(super) struct Asked {
     pub(super) role: String,
     /// The link of the first approver.
     pub(super) link: String,
+    row_version: Option<String>,
 }
 
 /// A new privileged role, registered for windows, with `change` made to its document.
@@ -70,12 +71,14 @@ pub(super) async fn ask(stack: &Stack) -> Asked {
 
 /// Asks for `role`, with `change` made to the plain request.
 pub(super) async fn ask_for(stack: &Stack, role: &str, change: Value) -> Asked {
+    let row_version = row_version(stack, role).await;
     let execution = file(stack, role, change).await;
     let link = link_to(stack, APPROVERS[0], role, &execution).await;
     Asked {
         execution,
         role: role.to_owned(),
         link,
+        row_version,
     }
 }
 
@@ -144,17 +147,25 @@ pub(super) async fn until_open(stack: &Stack, asked: &Asked) {
     }
 }
 
-/// Whether `role` was ever opened: opening sets a time limit on its password, and nothing takes that away.
-pub(super) async fn was_ever_opened(stack: &Stack, role: &str) -> bool {
+/// The version of the role's row: every opening and closing changes it. `None` for a role that does not exist.
+pub(super) async fn row_version(stack: &Stack, role: &str) -> Option<String> {
     let superuser = &stack.postgres().accounts().superuser;
     let session = stack
         .postgres()
         .log_in(superuser, "postgres")
         .await
         .unwrap();
-    let query = "SELECT rolcanlogin OR rolvaliduntil IS NOT NULL FROM pg_roles WHERE rolname = $1";
-    let row = session.query_opt(query, &[&role]).await.unwrap();
-    row.is_some_and(|row| row.get(0))
+    let query = "SELECT xmin::text FROM pg_authid WHERE rolname = $1";
+    session
+        .query_opt(query, &[&role])
+        .await
+        .unwrap()
+        .map(|row| row.get(0))
+}
+
+/// Whether the role was opened at any time since it was asked for.
+pub(super) async fn was_ever_opened(stack: &Stack, asked: &Asked) -> bool {
+    row_version(stack, &asked.role).await != asked.row_version
 }
 
 /// Until when the server takes the role's password.

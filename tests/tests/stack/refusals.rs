@@ -4,10 +4,12 @@ use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
 use xtask::stack::{ROLE, Stack, TARGET};
 
-use super::fixture::{file, merge, new_role, on_stack, outcome, was_ever_opened};
+use super::fixture::{file, merge, new_role, on_stack, outcome, row_version};
 
 /// Files the plain request with `change` made to it, and expects exactly these faults.
 async fn refused(stack: &Stack, change: Value, faults: &[&str]) {
+    let role = change["role"].as_str().unwrap_or(ROLE);
+    let before = row_version(stack, role).await;
     let execution = file(stack, ROLE, change.clone()).await;
     let ended = outcome(stack, &execution).await;
     assert_eq!(ended.outcome(), "refused", "{change}: {}", ended.output);
@@ -21,8 +23,7 @@ async fn refused(stack: &Stack, change: Value, faults: &[&str]) {
             "{fault}"
         );
     }
-    let role = change["role"].as_str().unwrap_or(ROLE);
-    assert!(!was_ever_opened(stack, role).await, "{change}");
+    assert_eq!(row_version(stack, role).await, before, "opened: {change}");
 }
 
 #[test]
