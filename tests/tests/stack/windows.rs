@@ -4,9 +4,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use xtask::callback;
 use xtask::login_probe::Attempt;
+use xtask::stack::Stack;
 
 use super::fixture::{
-    Asked, SOON, WINDOW, ask, ask_for, can_log_in, new_role, on_stack, outcome, request_id,
+    Asked, SOON, WINDOW, ask, ask_for, can_log_in, merge, new_role, on_stack, outcome, request_id,
     told_requester, until_open, valid_until,
 };
 
@@ -125,6 +126,50 @@ fn overlapping_windows_end_with_the_last_one() {
         );
         let last = outcome(stack, &long.execution).await;
         assert_eq!(last.outcome(), "closed");
+        assert!(!can_log_in(stack, &role).await);
+    });
+}
+
+#[test]
+fn rds_says_where_the_servers_of_a_cluster_are() {
+    on_stack(async |stack| {
+        let port = stack.postgres().port().to_string();
+        let cluster = [
+            "--db-cluster-identifier",
+            "orders-cluster",
+            "--engine",
+            "aurora-postgresql",
+        ];
+        let account = [
+            "--master-username",
+            "master",
+            "--master-user-password",
+            "not-used-here",
+            "--port",
+            &port,
+        ];
+        let create = [&["rds", "create-db-cluster"][..], &cluster, &account].concat();
+        stack.aws().aws(&create).await.unwrap();
+        let mut database = stack.database_document().clone();
+        merge(
+            &mut database,
+            json!({ "host": null, "port": null, "cluster": "orders-cluster" }),
+        );
+        stack
+            .put_catalogue("databases/cluster", &database)
+            .await
+            .unwrap();
+        let role = new_role(stack, json!({})).await;
+        let policy = Stack::role_document(&role);
+        stack
+            .put_catalogue(&format!("roles/cluster/{role}"), &policy)
+            .await
+            .unwrap();
+
+        let asked = ask_for(stack, &role, json!({ "target": "cluster" })).await;
+        approve(&asked).await;
+        until_open(stack, &asked).await;
+        assert_eq!(outcome(stack, &asked.execution).await.outcome(), "closed");
         assert!(!can_log_in(stack, &role).await);
     });
 }
