@@ -259,7 +259,7 @@ impl Stack {
             "target": TARGET,
             "role": role,
             "duration": duration,
-            "reason": "repair the orders that the night's import left half done",
+            "reason": "repair the orders that the import at 02:00 left half done",
             "requester": REQUESTER,
         })
     }
