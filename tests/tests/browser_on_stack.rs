@@ -1,7 +1,7 @@
 //! A person approves in Chromium, on the page of the deployed stack, and the login opens.
 
 // Everything here is a test, the helpers too; clippy sees that of the test functions only.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 #[allow(dead_code, reason = "the tests of the stack use all of it")]
 #[path = "stack/fixture.rs"]

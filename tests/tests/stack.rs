@@ -2,7 +2,7 @@
 //! PostgreSQL server. Every test asks from outside: can this role log in now?
 
 // Everything here is a test, the helpers too; clippy sees that of the test functions only.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod stack {
     mod deciding;

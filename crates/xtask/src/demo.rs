@@ -10,6 +10,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use xtask::callback;
 use xtask::console::{self, bold, dim, green, red};
+use xtask::deploy::Optimisation;
 use xtask::error::{Error, Result};
 use xtask::login_probe::{Attempt, Session};
 use xtask::ministack::Keys;
@@ -35,6 +36,9 @@ pub(crate) struct Options {
     /// Leave everything running at the end, and say how to use it with the AWS command line.
     #[arg(long)]
     keep: bool,
+    /// Build the functions without optimisation: seconds instead of minutes after a change.
+    #[arg(long)]
+    quick: bool,
     /// Print what was observed as one JSON object on the last line of standard output.
     #[arg(long)]
     json: bool,
@@ -46,7 +50,12 @@ pub(crate) struct Options {
 /// [`Error::NotAsPromised`] if any observation does not hold, and whatever stopped the demo.
 pub(crate) async fn run(options: &Options) -> Result<()> {
     console::heading("Latchkey: a privileged login that opens only for an approved window");
-    let stack = Stack::start("demo").await?;
+    let optimisation = if options.quick {
+        Optimisation::Quick
+    } else {
+        Optimisation::of_environment()
+    };
+    let stack = Stack::start("demo", optimisation).await?;
     let observed = match show(&stack, options).await {
         Ok(observed) => observed,
         Err(error) => {

@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use crate::console::Step;
+use crate::deploy::Optimisation;
 use crate::error::{Error, Result, with_causes};
 use crate::inbox::Inbox;
 use crate::login_probe::{Attempt, Server};
@@ -89,12 +90,12 @@ impl Stack {
     ///
     /// # Errors
     /// The first thing that went wrong, with where to look.
-    pub async fn start(name: &str) -> Result<Self> {
+    pub async fn start(name: &str, optimisation: Optimisation) -> Result<Self> {
         let mut setup_took = Vec::new();
         let started = Instant::now();
         let tools = Tools::ensure().await?;
         setup_took.push(("tools", started.elapsed()));
-        let built = deploy::build(&tools).await?;
+        let built = deploy::build(&tools, optimisation).await?;
         setup_took.push(("build", built.took));
         let folder = workspace::run_folder(name)?;
         let logs = workspace::make_folder(folder.join("log"))?;
@@ -264,7 +265,7 @@ impl Stack {
             "target": TARGET,
             "role": role,
             "duration": duration,
-            "reason": "repair the orders that the night's import left half done",
+            "reason": "repair the orders that the import at 02:00 left half done",
             "requester": REQUESTER,
         })
     }

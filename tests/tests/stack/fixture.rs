@@ -1,5 +1,6 @@
 //! One deployed stack for all tests of the process, and a privileged role of its own for each test.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -8,6 +9,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
+use xtask::deploy::Optimisation;
 use xtask::inbox::Message;
 use xtask::stack::{APPROVERS, Ended, Execution, REQUESTER, Stack};
 
@@ -17,19 +19,22 @@ pub(super) const SOON: Duration = Duration::from_secs(60);
 pub(super) const WINDOW: Duration = Duration::from_secs(10);
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
-/// Runs a test on the shared stack, which ends with the process.
+/// Runs a test on the shared stack, which ends with the process. After a failure the functions' logs are kept.
 pub(super) fn on_stack(test: impl AsyncFnOnce(&'static Stack)) {
     static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
     static STACK: OnceCell<Stack> = OnceCell::const_new();
-    RUNTIME.block_on(async {
-        let stack = STACK
-            .get_or_init(async || {
-                let started = Stack::start("test").await;
-                started.unwrap_or_else(|error| panic!("start the stack: {}", error.with_causes()))
-            })
-            .await;
-        test(stack).await;
-    });
+    let stack = RUNTIME.block_on(STACK.get_or_init(async || {
+        let started = Stack::start("test", Optimisation::of_environment()).await;
+        started.unwrap_or_else(|error| panic!("start the stack: {}", error.with_causes()))
+    }));
+    let outcome = catch_unwind(AssertUnwindSafe(|| RUNTIME.block_on(test(stack))));
+    if let Err(failure) = outcome {
+        match RUNTIME.block_on(stack.save_function_logs()) {
+            Ok(file) => println!("what the functions logged: {}", file.display()),
+            Err(error) => println!("the functions' logs are lost: {}", error.with_causes()),
+        }
+        resume_unwind(failure);
+    }
 }
 
 /// A request that reached its approvers.
