@@ -1,12 +1,14 @@
 //! One fault at a time against an open window, and what closed it.
 
 use std::fmt::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use xtask::callback;
+use xtask::deploy::Optimisation;
 use xtask::login_probe::Attempt;
 use xtask::stack::Stack;
 
@@ -24,30 +26,41 @@ struct Closed {
     n_survivors: i64,
 }
 
-/// The faults change what the whole stack does, so they come one after the other.
+/// The faults change what the whole stack does, so they come one after the other on a stack of their own.
 #[test]
 fn whatever_breaks_the_window_ends_closed() {
-    Runtime::new().unwrap().block_on(async {
-        let started = Stack::start("chaos").await;
-        let mut stack =
-            started.unwrap_or_else(|error| panic!("start the stack: {}", error.with_causes()));
-        let table = vec![
-            stopped_execution(&stack).await,
-            stopped_before_it_opened(&stack).await,
-            login_granted_outside_windows(&stack).await,
-            closed_by_hand(&stack).await,
-            opened_by_hand(&stack).await,
-            catalogue_entry_broken(&stack).await,
-            secret_rotated(&stack).await,
-            lost_event(&stack).await,
-            lost_event_and_no_reconcile(&stack).await,
-            database_down_across_the_end(&mut stack).await,
-        ];
-        println!("{}", print(&table));
-        for row in &table {
-            assert_eq!(row.n_survivors, 0, "{}", row.fault);
+    let runtime = Runtime::new().unwrap();
+    let started = runtime.block_on(Stack::start("chaos", Optimisation::of_environment()));
+    let mut stack =
+        started.unwrap_or_else(|error| panic!("start the stack: {}", error.with_causes()));
+    let outcome = catch_unwind(AssertUnwindSafe(|| runtime.block_on(break_it(&mut stack))));
+    if let Err(failure) = outcome {
+        match runtime.block_on(stack.save_function_logs()) {
+            Ok(file) => println!("what the functions logged: {}", file.display()),
+            Err(error) => println!("the functions' logs are lost: {}", error.with_causes()),
         }
-    });
+        resume_unwind(failure);
+    }
+}
+
+async fn break_it(stack: &mut Stack) {
+    let mut table = Vec::new();
+    for row in [
+        stopped_execution(stack).await,
+        stopped_before_it_opened(stack).await,
+        login_granted_outside_windows(stack).await,
+        closed_by_hand(stack).await,
+        opened_by_hand(stack).await,
+        catalogue_entry_broken(stack).await,
+        secret_rotated(stack).await,
+        lost_event(stack).await,
+        lost_event_and_no_reconcile(stack).await,
+        database_down_across_the_end(stack).await,
+    ] {
+        assert_eq!(row.n_survivors, 0, "{}", row.fault);
+        table.push(row);
+    }
+    println!("{}", print(&table));
 }
 
 /// Somebody stops the execution in the console: the window ends with it.
