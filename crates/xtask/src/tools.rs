@@ -78,7 +78,7 @@ impl Tools {
     /// that nothing here can ever reach a real account. Nor does it see what cargo says of the program that
     /// runs it: build scripts that read that would build anew for each caller.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = Command::new(program);
+        let mut command = process::command(program);
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
             if text.starts_with("AWS_") || is_set_by_cargo(&text) {
