@@ -110,29 +110,30 @@ fn succeeded(what: &str, log: &Path, status: ExitStatus) -> Result<()> {
     })
 }
 
-/// A command in our own environment, but without what Cargo tells the programs that it runs: a Cargo below us
-/// would take it for a changed environment, and build again what depends on it
-/// (<https://doc.rust-lang.org/cargo/reference/environment-variables.html#environment-variables-cargo-sets-for-crates>).
+/// A command in our own environment, but without what Cargo says of the program that it runs
+/// (<https://doc.rust-lang.org/cargo/reference/environment-variables.html>): a Cargo below us would take it for a
+/// change, and build ring and all that depends on it anew for each caller.
 pub fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        let is_about_us = ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_BIN_"]
-            .iter()
-            .any(|prefix| text.starts_with(prefix))
-            || [
-                "CARGO_CRATE_NAME",
-                "CARGO_PRIMARY_PACKAGE",
-                "CARGO_TARGET_TMPDIR",
-                "OUT_DIR",
-                "LD_LIBRARY_PATH",
-            ]
-            .contains(&text.as_ref());
-        if is_about_us {
+        if is_set_by_cargo(&name.to_string_lossy()) {
             command.env_remove(&name);
         }
     }
     command
+}
+
+fn is_set_by_cargo(name: &str) -> bool {
+    let names = [
+        "CARGO",
+        "CARGO_PRIMARY_PACKAGE",
+        "CARGO_CRATE_NAME",
+        "CARGO_TARGET_TMPDIR",
+        "OUT_DIR",
+        "LD_LIBRARY_PATH",
+    ];
+    let prefixes = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"];
+    names.contains(&name) || prefixes.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// The guardian of `command`, which has a process group of its own.
