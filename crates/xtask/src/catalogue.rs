@@ -34,7 +34,7 @@ pub(crate) fn check(files: &[PathBuf]) -> Result<()> {
         Ok(())
     } else {
         Err(Error::NotAsPromised(format!(
-            "{n_faulty} documents to mend"
+            "documents to mend: {n_faulty}"
         )))
     }
 }

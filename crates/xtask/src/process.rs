@@ -4,8 +4,10 @@ use std::ffi::OsStr;
 use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
@@ -17,16 +19,16 @@ use crate::workspace;
 const PATIENCE_WITH_A_SERVER: Duration = Duration::from_secs(10);
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
-/// The guardian of a server: a shell that ends the server's whole process group as soon as its own
-/// standard input closes. The other end of that pipe is ours, so the server ends with us however we end,
-/// killed included, and without a line of code running here.
+/// The guardian of a program: a shell that ends the program's whole process group as soon as its own standard
+/// input closes. The other end of that pipe is ours, so the program ends with us however we end, killed included,
+/// and without a line of code running here. What the program left behind when it ended by itself goes too.
 const GUARDIAN: &str = r#"
 exec 3<&0
 "$@" </dev/null 3<&- &
-server=$!
-{ read -r _ <&3; kill -TERM "$server"; sleep 8; kill -KILL 0; } 2>/dev/null &
+program=$!
+{ read -r _ <&3; kill -TERM "$program"; sleep 8; kill -KILL 0; } >/dev/null 2>&1 &
 exec 3<&-
-wait "$server"
+wait "$program"
 status=$?
 trap '' TERM
 kill -TERM 0
@@ -37,7 +39,7 @@ exit "$status"
 ///
 /// # Errors
 /// [`Error::Start`], and [`Error::Failed`] with its last lines.
-pub async fn run_step(title: &str, log: &Path, command: std::process::Command) -> Result<Duration> {
+pub async fn run_step(title: &str, log: &Path, command: Command) -> Result<Duration> {
     let step = Step::begin_with_log(title, Some(log));
     run(title, log, command).await?;
     Ok(step.done())
@@ -47,10 +49,11 @@ pub async fn run_step(title: &str, log: &Path, command: std::process::Command) -
 ///
 /// # Errors
 /// [`Error::Start`], and [`Error::Failed`] with its last lines.
-pub async fn run(what: &str, log: &Path, mut command: std::process::Command) -> Result<()> {
+pub async fn run(what: &str, log: &Path, command: Command) -> Result<()> {
     let (output, errors) = log_file(log)?;
-    command.stdin(Stdio::null()).stdout(output).stderr(errors);
-    let status = RunningGroup::start(command)?.end().await?;
+    let status = Running::start(&command, output.into(), errors.into())?
+        .end()
+        .await?;
     succeeded(what, log, status)
 }
 
@@ -58,16 +61,11 @@ pub async fn run(what: &str, log: &Path, mut command: std::process::Command) -> 
 ///
 /// # Errors
 /// [`Error::Start`], and [`Error::Failed`] with its last lines.
-pub async fn capture(what: &str, log: &Path, mut command: std::process::Command) -> Result<String> {
-    use tokio::io::AsyncReadExt;
+pub async fn capture(what: &str, log: &Path, command: Command) -> Result<String> {
     let (_, errors) = log_file(log)?;
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(errors);
-    let mut group = RunningGroup::start(command)?;
+    let mut running = Running::start(&command, Stdio::piped(), errors.into())?;
     let mut printed = String::new();
-    if let Some(mut stdout) = group.child.stdout.take() {
+    if let Some(mut stdout) = running.guardian.stdout.take() {
         stdout
             .read_to_string(&mut printed)
             .await
@@ -77,7 +75,7 @@ pub async fn capture(what: &str, log: &Path, mut command: std::process::Command)
                 source,
             })?;
     }
-    let status = group.end().await?;
+    let status = running.end().await?;
     succeeded(what, log, status)?;
     Ok(printed)
 }
@@ -87,19 +85,17 @@ pub async fn capture(what: &str, log: &Path, mut command: std::process::Command)
 /// # Errors
 /// [`Error::Start`].
 pub async fn run_line_by_line(
-    mut command: std::process::Command,
+    command: Command,
     mut on_line: impl FnMut(&str),
 ) -> Result<ExitStatus> {
-    use tokio::io::AsyncBufReadExt;
-    command.stdin(Stdio::null()).stdout(Stdio::piped());
-    let mut group = RunningGroup::start(command)?;
-    if let Some(stdout) = group.child.stdout.take() {
+    let mut running = Running::start(&command, Stdio::piped(), Stdio::inherit())?;
+    if let Some(stdout) = running.guardian.stdout.take() {
         let mut lines = tokio::io::BufReader::new(stdout).split(b'\n');
         while let Ok(Some(line)) = lines.next_segment().await {
             on_line(&String::from_utf8_lossy(&line));
         }
     }
-    group.end().await
+    running.end().await
 }
 
 fn succeeded(what: &str, log: &Path, status: ExitStatus) -> Result<()> {
@@ -114,34 +110,84 @@ fn succeeded(what: &str, log: &Path, status: ExitStatus) -> Result<()> {
     })
 }
 
-/// A program in a process group of its own, which ends as a whole when this is dropped.
-struct RunningGroup {
-    child: tokio::process::Child,
+/// A command in our own environment, but without what Cargo says of the program that it runs
+/// (<https://doc.rust-lang.org/cargo/reference/environment-variables.html>): a Cargo below us would take it for a
+/// change, and build ring and all that depends on it anew for each caller.
+pub fn command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        if is_set_by_cargo(&name.to_string_lossy()) {
+            command.env_remove(&name);
+        }
+    }
+    command
+}
+
+fn is_set_by_cargo(name: &str) -> bool {
+    let names = [
+        "CARGO",
+        "CARGO_PRIMARY_PACKAGE",
+        "CARGO_CRATE_NAME",
+        "CARGO_TARGET_TMPDIR",
+        "OUT_DIR",
+        "LD_LIBRARY_PATH",
+    ];
+    let prefixes = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"];
+    names.contains(&name) || prefixes.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// The guardian of `command`, which has a process group of its own.
+fn guardian_of(command: &Command) -> Command {
+    let mut guardian = Command::new("/bin/sh");
+    guardian
+        .args(["-c", GUARDIAN, "guardian"])
+        .arg(command.get_program())
+        .args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => guardian.env(name, value),
+            None => guardian.env_remove(name),
+        };
+    }
+    if let Some(folder) = command.get_current_dir() {
+        guardian.current_dir(folder);
+    }
+    guardian.stdin(Stdio::piped()).process_group(0);
+    guardian
+}
+
+/// A program with everything that it started, which ends as a whole when this is dropped.
+struct Running {
+    guardian: tokio::process::Child,
     group: Option<Pid>,
 }
 
-impl RunningGroup {
-    fn start(mut command: std::process::Command) -> Result<Self> {
-        command.process_group(0);
+impl Running {
+    fn start(command: &Command, stdout: Stdio, stderr: Stdio) -> Result<Self> {
+        let mut guardian = guardian_of(command);
+        guardian.stdout(stdout).stderr(stderr);
         let program = program_name(command.get_program());
-        let child = tokio::process::Command::from(command)
+        let guardian = tokio::process::Command::from(guardian)
             .spawn()
             .map_err(|source| Error::Start { program, source })?;
-        let group = child.id().and_then(group_of);
-        Ok(Self { child, group })
+        let group = guardian.id().and_then(group_of);
+        Ok(Self { guardian, group })
     }
 
     async fn end(&mut self) -> Result<ExitStatus> {
-        let status = self.child.wait().await.map_err(|source| Error::Start {
+        // Waiting closes the guardian's standard input, which would end the program, unless we hold on to it.
+        let held = self.guardian.stdin.take();
+        let status = self.guardian.wait().await.map_err(|source| Error::Start {
             program: "a program to its end".to_owned(),
             source,
         })?;
+        drop(held);
         self.group = None;
         Ok(status)
     }
 }
 
-impl Drop for RunningGroup {
+impl Drop for Running {
     fn drop(&mut self) {
         if let Some(group) = self.group {
             // It may have ended by itself in this moment.
@@ -161,35 +207,27 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server under its guardian; its output goes to `log`.
+    /// Starts a server under its guardian, in no other environment than the command's own; its output goes to
+    /// `log`.
     ///
     /// # Errors
     /// [`Error::Start`].
-    pub fn start(name: &'static str, log: &Path, server: &std::process::Command) -> Result<Self> {
+    pub fn start(name: &'static str, log: &Path, server: &Command) -> Result<Self> {
         let (output, errors) = log_file(log)?;
-        let mut guardian = std::process::Command::new("/bin/sh");
-        guardian
-            .args(["-c", GUARDIAN, "guardian"])
-            .arg(server.get_program())
-            .args(server.get_args());
-        guardian.env_clear();
-        guardian.envs(
+        let mut guardian = guardian_of(server);
+        guardian.env_clear().envs(
             server
                 .get_envs()
                 .filter_map(|(name, value)| Some((name, value?))),
         );
-        if let Some(folder) = server.get_current_dir() {
-            guardian.current_dir(folder);
-        }
-        guardian
-            .stdin(Stdio::piped())
+        let guardian = guardian
             .stdout(output)
             .stderr(errors)
-            .process_group(0);
-        let guardian = guardian.spawn().map_err(|source| Error::Start {
-            program: name.to_owned(),
-            source,
-        })?;
+            .spawn()
+            .map_err(|source| Error::Start {
+                program: name.to_owned(),
+                source,
+            })?;
         let group = group_of(guardian.id());
         Ok(Self {
             name,
@@ -332,7 +370,7 @@ mod tests {
     #[tokio::test]
     async fn a_dropped_server_takes_along_what_it_started() {
         let log = log("family");
-        let mut command = std::process::Command::new("/bin/sh");
+        let mut command = Command::new("/bin/sh");
         command.args(["-c", "sleep 600 & echo $! $$; wait"]);
         let mut server = Server::start("family", &log, &command).unwrap();
         let mut family = String::new();
@@ -364,7 +402,7 @@ mod tests {
     #[tokio::test]
     async fn a_server_that_ends_says_so_at_once() {
         let log = log("short-lived");
-        let mut command = std::process::Command::new("/bin/sh");
+        let mut command = Command::new("/bin/sh");
         command.args(["-c", "echo no such luck; exit 3"]);
         let mut server = Server::start("short-lived", &log, &command).unwrap();
         let error = server
@@ -380,7 +418,7 @@ mod tests {
     #[tokio::test]
     async fn a_failed_program_shows_its_last_lines() {
         let log = log("failed");
-        let mut command = std::process::Command::new("/bin/sh");
+        let mut command = Command::new("/bin/sh");
         command.args(["-c", "echo the reason; exit 1"]);
         let error = run("try it", &log, command).await.unwrap_err();
         assert!(
@@ -388,6 +426,47 @@ mod tests {
                 .to_string()
                 .starts_with("try it failed (exit status: 1)\nthe reason\n"),
             "{error}"
+        );
+        std::fs::remove_file(log).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_program_that_is_not_waited_for_any_more_is_ended() {
+        let log = log("abandoned");
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "echo $$; sleep 600"]);
+        let abandoned =
+            tokio::time::timeout(Duration::from_secs(1), run("wait", &log, command)).await;
+        assert!(abandoned.is_err());
+        let process_id = std::fs::read_to_string(&log).unwrap();
+        let started = Instant::now();
+        while is_running(process_id.trim()) {
+            assert!(
+                started.elapsed() < Duration::from_secs(10),
+                "{process_id} still running"
+            );
+            std::thread::sleep(LOOK_AGAIN_AFTER);
+        }
+        std::fs::remove_file(log).unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_a_program_printed_and_how_it_ended_are_known() {
+        let log = log("printed");
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "echo out; echo err >&2"]);
+        assert_eq!(capture("print", &log, command).await.unwrap(), "out\n");
+        assert_eq!(last_lines(&log, 5), "err");
+
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "echo one; echo two; exit 7"]);
+        let mut lines = Vec::new();
+        let status = run_line_by_line(command, |line| lines.push(line.to_owned()))
+            .await
+            .unwrap();
+        assert_eq!(
+            (lines.join(" ").as_str(), status.code()),
+            ("one two", Some(7))
         );
         std::fs::remove_file(log).unwrap();
     }

@@ -1,7 +1,6 @@
 //! `cargo xtask test`: every test, part by part, and one closing line that counts them.
 
 use std::io::Write;
-use std::process::Command;
 
 use clap::{Args, ValueEnum};
 use xtask::deploy::Optimisation;
@@ -152,7 +151,7 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
 }
 
 async fn run_part(part: Part, options: &Options) -> Result<(Counted, bool)> {
-    let mut command = Command::new("cargo");
+    let mut command = process::command("cargo");
     command
         .args([
             "test",

@@ -75,13 +75,11 @@ impl Tools {
     }
 
     /// A command with the tools first on its `PATH`, and without any AWS setting of the person's own, so
-    /// that nothing here can ever reach a real account. Nor does it see what cargo says of the program that
-    /// runs it: build scripts that read that would build anew for each caller.
+    /// that nothing here can ever reach a real account.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = Command::new(program);
+        let mut command = process::command(program);
         for (name, _) in std::env::vars_os() {
-            let text = name.to_string_lossy();
-            if text.starts_with("AWS_") || is_set_by_cargo(&text) {
+            if name.to_string_lossy().starts_with("AWS_") {
                 command.env_remove(&name);
             }
         }
@@ -112,15 +110,4 @@ impl Tools {
     pub fn bin(&self) -> &Path {
         &self.bin
     }
-}
-
-/// Whether cargo sets this variable for the programs that it runs
-/// (<https://doc.rust-lang.org/cargo/reference/environment-variables.html>).
-fn is_set_by_cargo(name: &str) -> bool {
-    matches!(
-        name,
-        "CARGO" | "CARGO_PRIMARY_PACKAGE" | "CARGO_CRATE_NAME" | "CARGO_BIN_NAME" | "OUT_DIR"
-    ) || ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_EXE_"]
-        .iter()
-        .any(|prefix| name.starts_with(prefix))
 }

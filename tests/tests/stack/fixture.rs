@@ -160,7 +160,7 @@ pub(super) async fn row_version(stack: &Stack, role: &str) -> Option<String> {
         .log_in(superuser, "postgres")
         .await
         .unwrap();
-    let query = "SELECT xmin::text FROM pg_authid WHERE rolname = $1";
+    let query = "SELECT xmin::text FROM pg_authid WHERE rolname::text = $1";
     session
         .query_opt(query, &[&role])
         .await
@@ -181,7 +181,7 @@ pub(super) async fn valid_until(stack: &Stack, role: &str) -> DateTime<Utc> {
         .log_in(superuser, "postgres")
         .await
         .unwrap();
-    let query = "SELECT rolvaliduntil FROM pg_roles WHERE rolname = $1";
+    let query = "SELECT rolvaliduntil FROM pg_roles WHERE rolname::text = $1";
     session.query_one(query, &[&role]).await.unwrap().get(0)
 }
 
