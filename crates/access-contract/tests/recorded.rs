@@ -2,6 +2,9 @@
 //!
 //! Never change a recorded file; add a folder for each release that writes something new.
 
+// Everything here is a test, the helpers too; clippy sees that of the test functions only.
+#![allow(clippy::unwrap_used)]
+
 use access_contract::payload::{Approval, ComputeWait, DisableLogin, EnableLogin, Notify};
 use access_contract::seal::{self, SealedVote};
 use access_core::{Decision, Digest, Location, Request, RequestId, WindowRow, WindowSpec};

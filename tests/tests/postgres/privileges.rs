@@ -155,8 +155,21 @@ async fn pid(session: &Client) -> i32 {
 async fn only_the_functions_meant_for_them_can_be_executed() {
     on_each_version(async |server| {
         for (user, expected) in [
-            ("latchkey_opener", vec!["close", "open", "state", "sweep"]),
-            ("latchkey_closer", vec!["close", "state", "sweep"]),
+            (
+                "latchkey_opener",
+                vec![
+                    "close",
+                    "open",
+                    "openings_by_hand",
+                    "registered",
+                    "state",
+                    "sweep",
+                ],
+            ),
+            (
+                "latchkey_closer",
+                vec!["close", "openings_by_hand", "registered", "state", "sweep"],
+            ),
             ("breakglass", vec![]),
         ] {
             let names: Vec<String> = server
