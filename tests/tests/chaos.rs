@@ -1,7 +1,7 @@
 //! Faults on the deployed stack while windows are open: each must end closed, and the table says by which defence.
 
 // Everything here is a test, the helpers too; clippy sees that of the test functions only.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod stack {
     mod faults;
