@@ -131,42 +131,37 @@ fn overlapping_windows_end_with_the_last_one() {
 }
 
 #[test]
-fn rds_says_where_the_servers_of_a_cluster_are() {
+fn rds_says_where_an_instance_is() {
     on_stack(async |stack| {
         let port = stack.postgres().port().to_string();
-        let cluster = [
-            "--db-cluster-identifier",
-            "orders-cluster",
-            "--engine",
-            "aurora-postgresql",
-        ];
-        let account = [
-            "--master-username",
-            "master",
-            "--master-user-password",
-            "not-used-here",
+        let create = [
+            "rds",
+            "create-db-instance",
+            "--db-instance-identifier=orders-1",
+            "--engine=postgres",
+            "--db-instance-class=db.t4g.medium",
+            "--allocated-storage=20",
+            "--master-username=master",
+            "--master-user-password=not-used-here",
             "--port",
             &port,
         ];
-        let create = [&["rds", "create-db-cluster"][..], &cluster, &account].concat();
         stack.aws().aws(&create).await.unwrap();
         let mut database = stack.database_document().clone();
-        merge(
-            &mut database,
-            json!({ "host": null, "port": null, "cluster": "orders-cluster" }),
-        );
+        let place = json!({ "host": null, "port": null, "instance": "orders-1" });
+        merge(&mut database, place);
         stack
-            .put_catalogue("databases/cluster", &database)
+            .put_catalogue("databases/by-rds", &database)
             .await
             .unwrap();
         let role = new_role(stack, json!({})).await;
         let policy = Stack::role_document(&role);
         stack
-            .put_catalogue(&format!("roles/cluster/{role}"), &policy)
+            .put_catalogue(&format!("roles/by-rds/{role}"), &policy)
             .await
             .unwrap();
 
-        let asked = ask_for(stack, &role, json!({ "target": "cluster" })).await;
+        let asked = ask_for(stack, &role, json!({ "target": "by-rds" })).await;
         approve(&asked).await;
         until_open(stack, &asked).await;
         assert_eq!(outcome(stack, &asked.execution).await.outcome(), "closed");
