@@ -12,8 +12,8 @@
 -- What comes of it:
 --   latchkey_owner   cannot log in; owns the functions that alter a registered role
 --   latchkey_killer  cannot log in; has the rights of the registered roles and owns the one function that ends sessions
---   latchkey_opener  logs in; may execute open, close, sweep and state, and nothing else
---   latchkey_closer  logs in; may execute close, sweep and state: it can never open
+--   latchkey_opener  logs in; may execute open, close, sweep, and what only looks, and nothing else
+--   latchkey_closer  logs in; may execute close, sweep, and what only looks: it can never open
 -- The last two have no membership, no attribute and no right on any table. Every function acts on registered roles only,
 -- by OID, and takes the name as text, because a comparison as type name would cut it at 63 bytes and hit another role.
 --
