@@ -2,7 +2,6 @@
 
 use access_contract::ErrorName;
 use access_core::Fault;
-use aws_smithy_types::error::display::DisplayErrorContext;
 
 /// Why something on AWS could not be done. The messages carry the SDK's whole chain, for the log.
 #[derive(Debug, thiserror::Error)]
@@ -94,9 +93,17 @@ impl Error {
     }
 }
 
-/// The whole chain of an SDK error; its own text is only "service error".
+/// The whole chain of an SDK error; its own text is only "service error". Not its `Debug`, which holds the raw
+/// response.
 pub(crate) fn chain(error: impl std::error::Error) -> String {
-    DisplayErrorContext(error).to_string()
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }
 
 fn list(faults: &[Fault]) -> String {
