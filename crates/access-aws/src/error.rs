@@ -93,9 +93,10 @@ impl Error {
     }
 }
 
-/// The whole chain of an SDK error; its own text is only "service error". Not its `Debug`, which holds the raw
-/// response.
-pub(crate) fn chain(error: impl std::error::Error) -> String {
+/// An error and everything below it, for the log: the SDK, tokio-postgres and rustls say the cause only there.
+/// Not its `Debug`, which holds an SDK error's raw response.
+#[must_use]
+pub fn chain(error: impl std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

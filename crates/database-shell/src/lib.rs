@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use access_aws::database::{self, Servers};
+use access_aws::error::chain;
 use access_aws::rds_roots;
 use access_aws::secret::Secrets;
 use access_contract::ErrorName;
@@ -215,16 +216,4 @@ impl Located<'_> {
             Credential::Iam => access_postgres::Login::with_token(&login.user, password),
         })
     }
-}
-
-/// An error and everything below it: tokio-postgres and rustls say the cause only there.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
