@@ -5,6 +5,7 @@
 mod postgres {
     mod closing;
     mod connecting;
+    mod drift;
     mod fixture;
     mod names;
     mod opening;

@@ -222,6 +222,9 @@ const RIGHTS_OF_METHODS: [(&str, &[&str]); 15] = [
     ),
     ("was_sent", &["GetItem request#*"]),
     ("record_sent", &["PutItem request#*"]),
+    ("keep_facts", &["PutItem request#*"]),
+    ("has_facts", &["GetItem request#*"]),
+    ("facts", &["GetItem request#*"]),
 ];
 
 /// The methods that `text` calls on a field or variable named `table`.
