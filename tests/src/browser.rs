@@ -197,11 +197,15 @@ impl Browser {
     /// # Errors
     /// If the browser refuses.
     pub async fn open(&self, url: &str, look: Look) -> Result<(), Failure> {
-        self.devtools(
-            "Emulation.setDeviceMetricsOverride",
-            json!({ "width": look.width, "height": look.height, "deviceScaleFactor": 2, "mobile": look.width < 600 }),
-        )
-        .await?;
+        let is_phone = look.width < 600;
+        let screen = json!({
+            "width": look.width,
+            "height": look.height,
+            "deviceScaleFactor": if is_phone { 2 } else { 1 },
+            "mobile": is_phone,
+        });
+        self.devtools("Emulation.setDeviceMetricsOverride", screen)
+            .await?;
         self.devtools(
             "Emulation.setEmulatedMedia",
             json!({ "features": [{ "name": "prefers-color-scheme", "value": look.scheme }] }),

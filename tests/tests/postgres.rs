@@ -2,6 +2,9 @@
 //!
 //! `LATCHKEY_PG_VERSIONS=13,15,18` chooses the major versions; without it an installed server is used, or 15 from npm.
 
+// Everything here is a test, the helpers too; clippy sees that of the test functions only.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 mod postgres {
     mod closing;
     mod connecting;

@@ -93,20 +93,39 @@ impl Catalogue {
     pub async fn everything(&self) -> Result<Vec<Entry>, Error> {
         let mut entries = BTreeMap::new();
         for document in self.below(&format!("{}/databases", self.prefix)).await? {
-            let id = document.name.rsplit('/').next().unwrap_or_default().to_owned();
+            let id = document
+                .name
+                .rsplit('/')
+                .next()
+                .unwrap_or_default()
+                .to_owned();
             let name = document.name.clone();
-            let Ok(target) = TargetId::new(id) else { continue };
+            let Ok(target) = TargetId::new(id) else {
+                continue;
+            };
             match document.read(Database::read) {
                 Ok((database, _)) => {
-                    entries.insert(target.clone(), Entry { target, database, roles: Vec::new() });
+                    entries.insert(
+                        target.clone(),
+                        Entry {
+                            target,
+                            database,
+                            roles: Vec::new(),
+                        },
+                    );
                 }
                 Err(error) => tracing::error!(parameter = name, "{error}"),
             }
         }
         for document in self.below(&format!("{}/roles", self.prefix)).await? {
             let name = document.name.clone();
-            let target = name.rsplit('/').nth(1).and_then(|id| TargetId::new(id).ok());
-            let Some(entry) = target.and_then(|target| entries.get_mut(&target)) else { continue };
+            let target = name
+                .rsplit('/')
+                .nth(1)
+                .and_then(|id| TargetId::new(id).ok());
+            let Some(entry) = target.and_then(|target| entries.get_mut(&target)) else {
+                continue;
+            };
             match document.read(RolePolicy::read) {
                 Ok((policy, _)) => entry.roles.push(policy),
                 Err(error) => tracing::error!(parameter = name, "{error}"),
@@ -116,11 +135,23 @@ impl Catalogue {
     }
 
     async fn below(&self, path: &str) -> Result<Vec<Document>, Error> {
-        let mut pages = self.client.get_parameters_by_path().path(path).recursive(true).into_paginator().send();
+        let mut pages = self
+            .client
+            .get_parameters_by_path()
+            .path(path)
+            .recursive(true)
+            .into_paginator()
+            .send();
         let mut documents = Vec::new();
         while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| Error::Catalogue(format!("{path}: {}", chain(error))))?;
-            documents.extend(page.parameters.unwrap_or_default().into_iter().filter_map(Document::of));
+            let page =
+                page.map_err(|error| Error::Catalogue(format!("{path}: {}", chain(error))))?;
+            documents.extend(
+                page.parameters
+                    .unwrap_or_default()
+                    .into_iter()
+                    .filter_map(Document::of),
+            );
         }
         Ok(documents)
     }
@@ -138,7 +169,10 @@ impl Catalogue {
         target: &TargetId,
         role: &RoleName,
     ) -> Result<Option<(RolePolicy, i64)>, Error> {
-        for document in self.below(&format!("{}/roles/{target}", self.prefix)).await? {
+        for document in self
+            .below(&format!("{}/roles/{target}", self.prefix))
+            .await?
+        {
             // Only the document asked for has to be sound: a slip in one role must not stop the others.
             if document.role_name().as_deref() == Some(role.as_str()) {
                 return document.read(RolePolicy::read).map(Some);

@@ -5,7 +5,7 @@ use aws_sdk_sfn::Client;
 use aws_sdk_sfn::error::SdkError;
 use aws_sdk_sfn::operation::describe_execution::DescribeExecutionError;
 use aws_sdk_sfn::operation::start_execution::StartExecutionError;
-use aws_sdk_sfn::types::ExecutionStatus;
+use aws_sdk_sfn::types::{ExecutionStatus, IncludedData};
 
 use crate::Error;
 use crate::error::chain;
@@ -26,14 +26,24 @@ pub enum Execution {
 /// # Errors
 /// [`Error::Execution`].
 pub async fn status(client: &Client, arn: &str) -> Result<Execution, Error> {
-    match client.describe_execution().execution_arn(arn).send().await {
+    let answer = client
+        .describe_execution()
+        .execution_arn(arn)
+        // The data is encrypted with a key that we need not be able to use.
+        .included_data(IncludedData::MetadataOnly)
+        .send()
+        .await;
+    match answer {
         Ok(output) => Ok(match output.status {
             // A redrive goes on where it stopped, so that the end of its window is still its own.
             ExecutionStatus::Running | ExecutionStatus::PendingRedrive => Execution::Running,
             status => Execution::Ended(status.as_str().to_owned()),
         }),
         Err(SdkError::ServiceError(error))
-            if matches!(error.err(), DescribeExecutionError::ExecutionDoesNotExist(_)) =>
+            if matches!(
+                error.err(),
+                DescribeExecutionError::ExecutionDoesNotExist(_)
+            ) =>
         {
             Ok(Execution::Unknown)
         }

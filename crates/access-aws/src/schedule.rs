@@ -5,7 +5,8 @@ use aws_sdk_scheduler::Client;
 use aws_sdk_scheduler::error::SdkError;
 use aws_sdk_scheduler::operation::create_schedule::CreateScheduleError;
 use aws_sdk_scheduler::types::{
-    ActionAfterCompletion, DeadLetterConfig, FlexibleTimeWindow, FlexibleTimeWindowMode, RetryPolicy, Target,
+    ActionAfterCompletion, DeadLetterConfig, FlexibleTimeWindow, FlexibleTimeWindowMode,
+    RetryPolicy, Target,
 };
 use chrono::{DateTime, Utc};
 
@@ -44,7 +45,8 @@ impl EndSchedules {
     /// # Errors
     /// [`Error::Schedule`].
     pub async fn arm(&self, request_id: &RequestId, end: DateTime<Utc>) -> Result<(), Error> {
-        let failed = |error: aws_sdk_scheduler::error::BuildError| Error::Schedule(error.to_string());
+        let failed =
+            |error: aws_sdk_scheduler::error::BuildError| Error::Schedule(error.to_string());
         let input = serde_json::json!({
             "version": access_contract::PAYLOAD_VERSION, "request_id": request_id, "action": "close"
         });
@@ -53,12 +55,22 @@ impl EndSchedules {
             .role_arn(&self.settings.role_arn)
             .input(input.to_string())
             .retry_policy(
-                RetryPolicy::builder().maximum_retry_attempts(185).maximum_event_age_in_seconds(86_400).build(),
+                RetryPolicy::builder()
+                    .maximum_retry_attempts(185)
+                    .maximum_event_age_in_seconds(86_400)
+                    .build(),
             )
-            .dead_letter_config(DeadLetterConfig::builder().arn(&self.settings.dead_letter_arn).build())
+            .dead_letter_config(
+                DeadLetterConfig::builder()
+                    .arn(&self.settings.dead_letter_arn)
+                    .build(),
+            )
             .build()
             .map_err(failed)?;
-        let window = FlexibleTimeWindow::builder().mode(FlexibleTimeWindowMode::Off).build().map_err(failed)?;
+        let window = FlexibleTimeWindow::builder()
+            .mode(FlexibleTimeWindowMode::Off)
+            .build()
+            .map_err(failed)?;
         let answer = self
             .client
             .create_schedule()

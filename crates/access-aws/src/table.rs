@@ -14,7 +14,8 @@ use std::collections::HashMap;
 use access_contract::seal::SealedVote;
 use access_contract::{Status, TaskToken};
 use access_core::{
-    Decision, Digest, Facts, Fault, LeftBehind, PersonId, Request, RequestId, RoleName, TargetId, Window, WindowRow,
+    Decision, Digest, Facts, Fault, LeftBehind, PersonId, Request, RequestId, RoleName, TargetId,
+    Window, WindowRow,
 };
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
@@ -346,6 +347,7 @@ impl Table {
             opened_at: None,
             ended_at: None,
             ended_by: None,
+            by_hand: false,
         };
         let put = Put::builder()
             .table_name(&self.name)
@@ -371,7 +373,12 @@ impl Table {
     ///
     /// # Errors
     /// [`Error::Table`].
-    pub async fn adopt_window(&self, target: &TargetId, role: &RoleName, row: &WindowRow) -> Result<bool, Error> {
+    pub async fn adopt_window(
+        &self,
+        target: &TargetId,
+        role: &RoleName,
+        row: &WindowRow,
+    ) -> Result<bool, Error> {
         let answer = self
             .client
             .put_item()
@@ -387,7 +394,10 @@ impl Table {
         match answer {
             Ok(_) => Ok(true),
             Err(SdkError::ServiceError(error))
-                if matches!(error.err(), PutItemError::ConditionalCheckFailedException(_)) =>
+                if matches!(
+                    error.err(),
+                    PutItemError::ConditionalCheckFailedException(_)
+                ) =>
             {
                 Ok(false)
             }
@@ -399,7 +409,12 @@ impl Table {
     ///
     /// # Errors
     /// [`Error::Table`].
-    pub async fn remove_adopted(&self, target: &TargetId, role: &RoleName, id: &RequestId) -> Result<(), Error> {
+    pub async fn remove_adopted(
+        &self,
+        target: &TargetId,
+        role: &RoleName,
+        id: &RequestId,
+    ) -> Result<(), Error> {
         self.client
             .delete_item()
             .table_name(&self.name)
@@ -415,7 +430,12 @@ impl Table {
     ///
     /// # Errors
     /// [`Error::Table`] or [`Error::DamagedRow`].
-    pub async fn end_early(&self, request: &Request, by: &str, now: DateTime<Utc>) -> Result<(), Error> {
+    pub async fn end_early(
+        &self,
+        request: &Request,
+        by: &str,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
         self.change_window(request, "end the window early", |row| {
             if row.ended_at.is_none() {
                 row.ended_at = Some(now);
@@ -464,7 +484,10 @@ impl Table {
                 .update_expression("SET document = :after")
                 .condition_expression("document = :before")
                 .expression_attribute_values(":after", json(&after))
-                .expression_attribute_values(":before", text(string(&item, "document").unwrap_or_default()))
+                .expression_attribute_values(
+                    ":before",
+                    text(string(&item, "document").unwrap_or_default()),
+                )
                 .send()
                 .await;
             if updated(answer, doing)? {
@@ -490,7 +513,9 @@ impl Table {
             .send();
         let mut requests = Vec::new();
         while let Some(page) = pages.next().await {
-            let items = page.map_err(|error| failed("list the open windows", error))?.items;
+            let items = page
+                .map_err(|error| failed("list the open windows", error))?
+                .items;
             for item in items.unwrap_or_default() {
                 let id = string(&item, "sk").unwrap_or_default();
                 requests.push(RequestId::new(id).map_err(|error| damaged(id, error))?);
@@ -565,37 +590,30 @@ impl Table {
         let taken_at = now.to_rfc3339_opts(SecondsFormat::Nanos, true);
         for (n, part) in parts.iter().enumerate().skip(1) {
             self.client
-                .put_item()
+                .update_item()
                 .table_name(&self.name)
-                .item("pk", text(request_key(id)))
-                .item("sk", text(facts_part_key(taken, &taken_at, n)))
-                .item("document", text(*part))
+                .key("pk", text(request_key(id)))
+                .key("sk", text(facts_part_key(taken, &taken_at, n)))
+                .update_expression("SET document = :part")
+                .expression_attribute_values(":part", text(*part))
                 .send()
                 .await
                 .map_err(|error| failed(doing, error))?;
         }
-        let answer = self
+        let first = self
             .client
-            .put_item()
+            .update_item()
             .table_name(&self.name)
-            .item("pk", text(request_key(id)))
-            .item("sk", text(facts_key(taken)))
-            .item("version", number(1))
-            .item("taken_at", text(taken_at))
-            .item("n_parts", number(parts.len() as u64))
-            .item("document", text(parts[0]))
+            .key("pk", text(request_key(id)))
+            .key("sk", text(facts_key(taken)))
+            .update_expression("SET document = :part, n_parts = :n_parts, taken_at = :taken_at")
             .condition_expression("attribute_not_exists(pk)")
+            .expression_attribute_values(":part", text(parts[0]))
+            .expression_attribute_values(":n_parts", number(parts.len() as u64))
+            .expression_attribute_values(":taken_at", text(taken_at))
             .send()
             .await;
-        match answer {
-            Ok(_) => Ok(()),
-            Err(SdkError::ServiceError(error))
-                if matches!(error.err(), PutItemError::ConditionalCheckFailedException(_)) =>
-            {
-                Ok(())
-            }
-            Err(error) => Err(failed(doing, error)),
-        }
+        updated(first, doing).map(drop)
     }
 
     /// Whether facts were kept.
@@ -603,7 +621,9 @@ impl Table {
     /// # Errors
     /// [`Error::Table`].
     pub async fn has_facts(&self, id: &RequestId, taken: FactsTaken) -> Result<bool, Error> {
-        let first = self.get(&request_key(id), facts_key(taken), "read the facts").await?;
+        let first = self
+            .get(&request_key(id), facts_key(taken), "read the facts")
+            .await?;
         Ok(first.is_some())
     }
 
@@ -619,7 +639,10 @@ impl Table {
         };
         let incomplete = || damaged(&key, "incomplete facts");
         let field = |name| string(&first, name).ok_or_else(incomplete);
-        let n_parts = first.get("n_parts").and_then(|value| value.as_n().ok()).ok_or_else(incomplete)?;
+        let n_parts = first
+            .get("n_parts")
+            .and_then(|value| value.as_n().ok())
+            .ok_or_else(incomplete)?;
         let n_parts: usize = n_parts.parse().map_err(|error| damaged(&key, error))?;
         let mut written = field("document")?.to_owned();
         for n in 1..n_parts {
@@ -627,7 +650,9 @@ impl Table {
             let part = self.get(&key, &part_key, doing).await?.unwrap_or_default();
             written.push_str(string(&part, "document").ok_or_else(incomplete)?);
         }
-        serde_json::from_str(&written).map(Some).map_err(|error| damaged(&key, error))
+        serde_json::from_str(&written)
+            .map(Some)
+            .map_err(|error| damaged(&key, error))
     }
 
     /// Whether this message went out before.
@@ -916,7 +941,10 @@ mod tests {
             r#"{"at":"2026-11-22T12:00:03Z","n_sessions_ended":1,"login_refused_at":null,"sessions_gone_at":null,"open_until":null}"#,
         )
         .unwrap();
-        assert_eq!(closing.left_behind, ["not compared: this release of Latchkey did not look"]);
+        assert_eq!(
+            closing.left_behind,
+            ["not compared: this release of Latchkey did not look"]
+        );
         assert_eq!(closing.n_grave, 0);
     }
 }

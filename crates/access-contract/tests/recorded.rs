@@ -32,14 +32,22 @@ fn payloads_of_0_1() {
 fn an_execution_and_its_status_event_name_the_same_request() {
     let recorded: Value = serde_json::from_str(include_str!("recorded/0.1/payloads.json")).unwrap();
     let started: ComputeWait = serde_json::from_value(recorded["compute-wait"][0].clone()).unwrap();
-    let by_context =
-        RequestId::of_execution(&started.execution.arn, started.execution.started_at.timestamp_millis());
-    let DisableLogin::ExecutionEnded { execution_arn, started_at_millis, .. } =
-        serde_json::from_value(recorded["disable-login"][2].clone()).unwrap()
+    let by_context = RequestId::of_execution(
+        &started.execution.arn,
+        started.execution.started_at.timestamp_millis(),
+    );
+    let DisableLogin::ExecutionEnded {
+        execution_arn,
+        started_at_millis,
+        ..
+    } = serde_json::from_value(recorded["disable-login"][2].clone()).unwrap()
     else {
         panic!("the third one is the event");
     };
-    assert_eq!(by_context, RequestId::of_execution(&execution_arn, started_at_millis));
+    assert_eq!(
+        by_context,
+        RequestId::of_execution(&execution_arn, started_at_millis)
+    );
     // Recorded: a release that derived it otherwise would not find the requests of the one before.
     assert_eq!(by_context.as_str(), "r-qd1589184mhy6ynt");
 }
@@ -52,14 +60,26 @@ fn rows_of_0_1() {
     // What is read is what would be written: nothing of an old row is dropped unseen.
     assert_eq!(serde_json::to_value(&request).unwrap(), recorded["request"]);
     for spec in recorded["window specs"].as_array().unwrap() {
-        assert_eq!(serde_json::to_value(read::<WindowSpec>(spec)).unwrap(), *spec);
+        assert_eq!(
+            serde_json::to_value(read::<WindowSpec>(spec)).unwrap(),
+            *spec
+        );
     }
     for location in recorded["locations"].as_array().unwrap() {
-        assert_eq!(serde_json::to_value(read::<Location>(location)).unwrap(), *location);
+        assert_eq!(
+            serde_json::to_value(read::<Location>(location)).unwrap(),
+            *location
+        );
     }
-    assert_eq!(serde_json::to_value(read::<SealedVote>(&recorded["vote"])).unwrap(), recorded["vote"]);
+    assert_eq!(
+        serde_json::to_value(read::<SealedVote>(&recorded["vote"])).unwrap(),
+        recorded["vote"]
+    );
     for decision in recorded["decisions"].as_array().unwrap() {
-        assert_eq!(serde_json::to_value(read::<Decision>(decision)).unwrap(), *decision);
+        assert_eq!(
+            serde_json::to_value(read::<Decision>(decision)).unwrap(),
+            *decision
+        );
     }
     let windows: Vec<WindowRow> = read(&recorded["windows"]);
     assert_eq!(windows[0].opened_at, None);

@@ -22,6 +22,9 @@ pub struct WindowRow {
     /// By whom or what it was ended early.
     #[serde(default)]
     pub ended_by: Option<String>,
+    /// Whether the database's owner opened it by hand: then no request made it, and only reconcile closes it.
+    #[serde(default)]
+    pub by_hand: bool,
 }
 
 impl WindowRow {
@@ -40,7 +43,9 @@ impl WindowRow {
     /// When it gives no access any more: its end, or its early end.
     #[must_use]
     pub fn over_at(&self) -> DateTime<Utc> {
-        self.ended_at.map_or(self.window.end(), |ended_at| ended_at.min(self.window.end()))
+        self.ended_at.map_or(self.window.end(), |ended_at| {
+            ended_at.min(self.window.end())
+        })
     }
 }
 
@@ -70,14 +75,18 @@ pub fn desired(rows: &[WindowRow], now: DateTime<Utc>) -> Desired {
 /// closing that did not see the new window would cut it. `patience` is how long a closing may take.
 #[must_use]
 pub fn is_being_closed(rows: &[WindowRow], now: DateTime<Utc>, patience: Duration) -> bool {
-    rows.iter().any(|row| row.is_over(now) && now < row.over_at() + patience)
+    rows.iter()
+        .any(|row| !row.by_hand && row.is_over(now) && now < row.over_at() + patience)
 }
 
 /// Whether somebody took LOGIN away by hand: a window that covers now was seen open, and the role cannot log in.
 /// That is never undone.
 #[must_use]
 pub fn was_closed_by_hand(rows: &[WindowRow], now: DateTime<Utc>, can_login: bool) -> bool {
-    !can_login && rows.iter().any(|row| row.covers(now) && row.opened_at.is_some())
+    !can_login
+        && rows
+            .iter()
+            .any(|row| row.covers(now) && row.opened_at.is_some())
 }
 
 #[cfg(test)]
@@ -97,6 +106,7 @@ mod tests {
             opened_at: None,
             ended_at: ended.map(at),
             ended_by: None,
+            by_hand: false,
         }
     }
 
@@ -121,9 +131,20 @@ mod tests {
 
     #[test]
     fn a_role_that_was_open_and_is_not_was_closed_by_hand() {
-        let opened = WindowRow { opened_at: Some(at(1)), ..row(0, 10, None) };
-        assert!(was_closed_by_hand(std::slice::from_ref(&opened), at(5), false));
-        assert!(!was_closed_by_hand(std::slice::from_ref(&opened), at(5), true));
+        let opened = WindowRow {
+            opened_at: Some(at(1)),
+            ..row(0, 10, None)
+        };
+        assert!(was_closed_by_hand(
+            std::slice::from_ref(&opened),
+            at(5),
+            false
+        ));
+        assert!(!was_closed_by_hand(
+            std::slice::from_ref(&opened),
+            at(5),
+            true
+        ));
         assert!(!was_closed_by_hand(&[opened], at(10), false));
         assert!(!was_closed_by_hand(&[row(0, 10, None)], at(5), false));
     }

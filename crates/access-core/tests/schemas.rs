@@ -1,5 +1,8 @@
 //! The published JSON Schemas and the reader in Rust agree on what is sound and what is not.
 
+// Everything here is a test, the helpers too; clippy sees that of the test functions only.
+#![allow(clippy::unwrap_used)]
+
 use access_core::catalogue::{Kind, check_document};
 use access_core::{Faults, RequestDraft};
 use serde_json::{Value, json};
@@ -10,7 +13,12 @@ const PERSON: &str = include_str!("../schemas/person.schema.json");
 const REQUEST: &str = include_str!("../schemas/request.schema.json");
 
 /// Both say yes to `sound`; both say no to each change of it.
-fn check(schema: &str, accepts: impl Fn(&Value) -> bool, sound: &[Value], changes: &[(&str, Value)]) {
+fn check(
+    schema: &str,
+    accepts: impl Fn(&Value) -> bool,
+    sound: &[Value],
+    changes: &[(&str, Value)],
+) {
     let schema: Value = serde_json::from_str(schema).unwrap();
     let schema = jsonschema::validator_for(&schema).unwrap();
     for document in sound {
@@ -20,7 +28,11 @@ fn check(schema: &str, accepts: impl Fn(&Value) -> bool, sound: &[Value], change
     for (pointer, value) in changes {
         let mut document = sound[0].clone();
         let (parent, field) = pointer.rsplit_once('/').unwrap();
-        let parent = document.pointer_mut(parent).unwrap().as_object_mut().unwrap();
+        let parent = document
+            .pointer_mut(parent)
+            .unwrap()
+            .as_object_mut()
+            .unwrap();
         if value.is_null() {
             parent.remove(field);
         } else {
@@ -37,16 +49,24 @@ fn reader(kind: Kind) -> impl Fn(&Value) -> bool {
 
 #[test]
 fn databases() {
-    let login = |user: &str| json!({"user": user, "secret": "arn:aws:secretsmanager:eu-west-1:1:secret:x"});
+    let login =
+        |user: &str| json!({"user": user, "secret": "arn:aws:secretsmanager:eu-west-1:1:secret:x"});
     let at = |place: Value| {
         let mut document = json!({"database": "latchkey", "opener": login("o"), "closer": login("c"), "ca": "rds"});
-        document.as_object_mut().unwrap().extend(place.as_object().unwrap().clone());
+        document
+            .as_object_mut()
+            .unwrap()
+            .extend(place.as_object().unwrap().clone());
         document
     };
     let sound = [
-        at(json!({"host": "db", "port": 5432, "readers": [{"host": "r1"}, {"host": "r2", "port": 5433}]})),
+        at(
+            json!({"host": "db", "port": 5432, "readers": [{"host": "r1"}, {"host": "r2", "port": 5433}]}),
+        ),
         at(json!({"cluster": "orders", "time_zone": "Asia/Tokyo", "region": "eu-west-1"})),
-        at(json!({"instance": "orders-1", "ca": {"parameter": "/ca"}, "closer": {"user": "c", "iam": true}})),
+        at(
+            json!({"instance": "orders-1", "ca": {"parameter": "/ca"}, "closer": {"user": "c", "iam": true}}),
+        ),
         at(json!({"host": "db", "opener": {"user": "o", "secret": "arn:x", "iam": false}})),
     ];
     let changes = [

@@ -347,8 +347,6 @@ BEGIN
   DELETE FROM latchkey.target t WHERE t.role_oid = v_oid;
   RETURN format('%s is not registered any more', quote_ident(p_role));
 END $$;
-RESET ROLE;
-
 SET LOCAL ROLE latchkey_killer;
 DROP FUNCTION IF EXISTS latchkey.sweep(text, boolean);
 
@@ -360,7 +358,8 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   v_oid      oid;
   v_closed   boolean;
-  v_starting int[];
+  v_starting boolean;
+  v_pids     int[];
   v_pid      int;
 BEGIN
   ended_pids := '{}';
@@ -374,36 +373,40 @@ BEGIN
     RAISE EXCEPTION 'role can log in' USING ERRCODE = 'LK003';
   END IF;
 
-  -- Past the login check, but not yet shown with a role: no row up to PostgreSQL 17, state "starting" since 18.
-  v_starting := ARRAY(SELECT l.pid FROM pg_locks l WHERE l.locktype = 'virtualxid' AND l.pid <> pg_backend_pid()
-       AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = l.pid AND a.usesysid IS NOT NULL));
-  -- If a refusal cannot tell us whose backend it is, touch only those that are still starting a second later: an honest
-  -- start takes milliseconds. So it is when the role may signal everybody, or when another registered role can log in.
-  IF cardinality(v_starting) > 0
-     AND (pg_has_role(current_user, 'pg_signal_backend', 'USAGE')
-          OR EXISTS (SELECT FROM latchkey.target t JOIN pg_roles r ON r.oid = t.role_oid
-                      WHERE t.role_oid <> v_oid AND r.rolcanlogin)) THEN
-    PERFORM pg_sleep(1), pg_stat_clear_snapshot();
-    v_starting := ARRAY(SELECT l.pid FROM pg_locks l WHERE l.locktype = 'virtualxid' AND l.pid = ANY (v_starting)
-         AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = l.pid AND a.usesysid IS NOT NULL));
-  END IF;
-
-  FOR v_pid IN
-    SELECT a.pid FROM pg_stat_activity a WHERE a.usesysid = v_oid AND a.pid <> pg_backend_pid()
-    UNION SELECT unnest(v_starting)
-  LOOP
-    BEGIN
-      IF pg_terminate_backend(v_pid) THEN
-        ended_pids := ended_pids || v_pid;
+  -- First those that can be seen, then those still starting.
+  FOREACH v_starting IN ARRAY ARRAY[false, true] LOOP
+    PERFORM pg_stat_clear_snapshot();
+    IF NOT v_starting THEN
+      v_pids := ARRAY(SELECT a.pid FROM pg_stat_activity a WHERE a.usesysid = v_oid AND a.pid <> pg_backend_pid());
+    ELSE
+      -- Past the login check, but not yet shown with a role: no row up to PostgreSQL 17, state "starting" since 18.
+      v_pids := ARRAY(SELECT l.pid FROM pg_locks l WHERE l.locktype = 'virtualxid' AND l.pid <> pg_backend_pid()
+           AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = l.pid AND a.usesysid IS NOT NULL));
+      -- If a refusal cannot tell us whose backend it is, touch only those that are still starting a second later: an
+      -- honest start takes milliseconds. So it is when the role may signal everybody, or when another registered role
+      -- can log in.
+      IF cardinality(v_pids) > 0
+         AND (pg_has_role(current_user, 'pg_signal_backend', 'USAGE')
+              OR EXISTS (SELECT FROM latchkey.target t JOIN pg_roles r ON r.oid = t.role_oid
+                          WHERE t.role_oid <> v_oid AND r.rolcanlogin)) THEN
+        PERFORM pg_sleep(1), pg_stat_clear_snapshot();
+        v_pids := ARRAY(SELECT l.pid FROM pg_locks l WHERE l.locktype = 'virtualxid' AND l.pid = ANY (v_pids)
+             AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = l.pid AND a.usesysid IS NOT NULL));
       END IF;
-    EXCEPTION WHEN insufficient_privilege THEN
-      refused := refused + 1;
-    END;
+    END IF;
+    FOREACH v_pid IN ARRAY v_pids LOOP
+      BEGIN
+        IF pg_terminate_backend(v_pid) THEN
+          ended_pids := ended_pids || v_pid;
+        END IF;
+      EXCEPTION WHEN insufficient_privilege THEN
+        refused := refused + 1;
+      END;
+    END LOOP;
   END LOOP;
 END $$;
 REVOKE ALL ON FUNCTION latchkey.sweep(text, boolean) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION latchkey.sweep(text, boolean) TO latchkey_opener, latchkey_closer;
-RESET ROLE;
 
 SET LOCAL ROLE latchkey_owner;
 REVOKE CREATE ON SCHEMA latchkey FROM latchkey_killer;
@@ -414,7 +417,6 @@ REVOKE ALL ON FUNCTION latchkey.registered_oid(text), latchkey.open(text, timest
 GRANT EXECUTE ON FUNCTION latchkey.close(text), latchkey.state(text), latchkey.registered(),
   latchkey.openings_by_hand(text) TO latchkey_opener, latchkey_closer;
 GRANT EXECUTE ON FUNCTION latchkey.open(text, timestamptz) TO latchkey_opener;
-RESET ROLE;
 
 -- The DBA registers, looks and closes by hand; the borrowed rights are given back.
 DO $$
@@ -430,7 +432,7 @@ BEGIN
                  'latchkey.openings_by_hand(text), latchkey.open_by_hand(text, timestamptz, text) TO %I', v_dba);
   SET LOCAL ROLE latchkey_killer;
   EXECUTE format('GRANT EXECUTE ON FUNCTION latchkey.sweep(text, boolean) TO %I', v_dba);
-  RESET ROLE;
+  PERFORM set_config('role', v_dba, true);
   IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
     FOREACH v_role IN ARRAY ARRAY['latchkey_owner', 'latchkey_killer'] LOOP
       IF current_setting('server_version_num')::int >= 160000 THEN

@@ -292,13 +292,17 @@ impl Round {
 
 impl<'a> Closing<'a> {
     fn instances(&self) -> impl Iterator<Item = &'a Endpoint> + Clone {
-        std::iter::once(&self.targets.writer).chain(&self.targets.readers)
+        let ClosingTargets {
+            writer, readers, ..
+        } = self.targets;
+        std::iter::once(writer).chain(readers.iter().filter(move |reader| *reader != writer))
     }
 
     /// Takes LOGIN on whichever instance is the writer, until that is committed and seen.
     async fn disable(&self) -> Result<Disabled, Error> {
-        let mut candidates = self.instances().cycle();
-        let mut endpoint = &self.targets.writer;
+        let writer = &self.targets.writer;
+        let mut candidates = self.instances().cycle().skip(1);
+        let mut endpoint = writer;
         let mut connection = None;
         let mut connected_at = None;
         let mut last_error = None;
@@ -319,16 +323,12 @@ impl<'a> Closing<'a> {
                 }
                 // Somebody gave LOGIN back in between.
                 Ok(false) => {}
-                Err(error) if !error.retryable() => return Err(error),
+                Err(error) if endpoint == writer && !error.retryable() => return Err(error),
                 Err(error) => {
                     tracing::warn!(role = self.role, %endpoint, error = %chain(&error), "take LOGIN: trying again");
-                    if connection_is_useless(&error) {
+                    if connection_is_useless(&error) || !error.retryable() {
                         connection = None;
-                        endpoint = candidates
-                            .find(|candidate| {
-                                *candidate != endpoint || self.targets.readers.is_empty()
-                            })
-                            .unwrap_or(endpoint);
+                        endpoint = candidates.next().unwrap_or(writer);
                     }
                     // That the time ended in the middle of a try says less than why the tries before it failed.
                     if last_error.is_none() || Instant::now() < self.deadline {

@@ -110,7 +110,7 @@ fn config(endpoint: &Endpoint, login: &Login) -> Config {
         .port(endpoint.port)
         .dbname(&endpoint.database)
         .user(login.user())
-        .password(login.secret())
+        .password(login.secret(endpoint))
         .ssl_mode(SslMode::Require)
         .channel_binding(channel_binding)
         .options(SESSION_OPTIONS)
@@ -238,7 +238,13 @@ impl Connection {
             let until: Vec<DateTime<Utc>> = row.try_get(1)?;
             let by: Vec<String> = row.try_get(2)?;
             let openings = opened_at.into_iter().zip(until).zip(by);
-            Ok(openings.map(|((opened_at, until), by)| OpeningByHand { opened_at, until, by }).collect())
+            Ok(openings
+                .map(|((opened_at, until), by)| OpeningByHand {
+                    opened_at,
+                    until,
+                    by,
+                })
+                .collect())
         })
     }
 

@@ -142,7 +142,7 @@ pub enum Error {
         source: tokio_postgres::Error,
     },
     /// The DBA has not registered the role (42704).
-    #[error("role {role:?} is not registered; the DBA registers it with latchkey.register")]
+    #[error("role {role:?} is not registered in the database; ask its owner to register it")]
     NotRegistered {
         /// The role.
         role: String,

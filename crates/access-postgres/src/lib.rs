@@ -15,7 +15,7 @@ mod tls;
 pub use closing::{
     ClosingPace, ClosingTargets, InstanceProof, InstanceSighting, NotProved, ProofOfClosing, close,
 };
-pub use connection::{OpeningByHand, Connection, Endpoint, Server, SystemIdentifier, connect};
+pub use connection::{Connection, Endpoint, OpeningByHand, Server, SystemIdentifier, connect};
 pub use error::Error;
 pub use facts::{FACTS_SQL, ListedDatabase, MAX_FACTS};
 pub use login::{Login, Password};
@@ -24,3 +24,6 @@ pub use tls::{TlsSettings, TrustedRoots};
 
 /// The script a DBA runs once per cluster, in the database `latchkey`: roles, table and functions.
 pub const INSTALL_SQL: &str = include_str!("../sql/install.sql");
+
+/// The script that takes all of it out again; it refuses while a role is registered.
+pub const UNINSTALL_SQL: &str = include_str!("../sql/uninstall.sql");

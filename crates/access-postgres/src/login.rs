@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::Endpoint;
+
 /// A password or token. It cannot be printed, copied or serialised.
 pub struct Password(String);
 
@@ -28,6 +30,8 @@ impl fmt::Debug for Password {
 pub struct Login {
     user: String,
     secret: Password,
+    /// Tokens for further servers, by host and port.
+    tokens: Vec<(String, u16, Password)>,
     kind: SecretKind,
 }
 
@@ -49,6 +53,7 @@ impl Login {
         Self {
             user: user.into(),
             secret: password,
+            tokens: Vec::new(),
             kind: SecretKind::Password,
         }
     }
@@ -61,8 +66,16 @@ impl Login {
         Self {
             user: user.into(),
             secret: token,
+            tokens: Vec::new(),
             kind: SecretKind::Token,
         }
+    }
+
+    /// Adds the token for another server: RDS makes each token for one host and port.
+    #[must_use]
+    pub fn and_token_for(mut self, host: impl Into<String>, port: u16, token: Password) -> Self {
+        self.tokens.push((host.into(), port, token));
+        self
     }
 
     /// The name of the database user.
@@ -71,8 +84,12 @@ impl Login {
         &self.user
     }
 
-    pub(crate) fn secret(&self) -> &str {
-        self.secret.reveal()
+    pub(crate) fn secret(&self, server: &Endpoint) -> &str {
+        self.tokens
+            .iter()
+            .find(|(host, port, _)| *host == server.host && *port == server.port)
+            .map_or(&self.secret, |(_, _, token)| token)
+            .reveal()
     }
 
     pub(crate) fn kind(&self) -> SecretKind {

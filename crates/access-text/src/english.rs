@@ -79,6 +79,7 @@ pub static ENGLISH: Texts = Texts {
             )
         },
         next_opens_now: "The login opens now.",
+        next_is_open_now: "The login is open now.",
         next_opens_at: |start| format!("The login opens at {start}."),
         next_is_open: |role| {
             format!("While it is open, everyone who holds the credentials of {role} can log in.")
@@ -148,7 +149,11 @@ pub static ENGLISH: Texts = Texts {
         already_decided: "Already decided",
         already_by_you: "You have decided on this request. A decision cannot be changed here.",
         already_approved: "This request is approved. There is nothing left to decide.",
+        already_open: "This request was approved, and the login is open now.",
+        already_ended: "The window of this request is over. Another approved window keeps the role open.",
+        already_closed: "The window of this request is over, and the login is closed.",
         already_rejected: "This request was rejected and is over. Nothing opens.",
+        already_refused: "This request was refused, because it could not be opened. Nothing was opened.",
         expired: "Too late: this request has expired",
         expired_at: |decide_by| format!("It could be decided until {decide_by}."),
         window_passed: |end| format!("The time asked for ended at {end}."),

@@ -26,8 +26,8 @@ pub use form::{
 pub use headers::security_headers;
 pub use message::{Announcement, Message, announce, ask};
 pub use page::{
-    CannotDecide, Page, Trouble, already_decided_page, cannot_decide_page, decided_page,
-    decision_page, expired_page, invalid_link_page, trouble_page,
+    CannotDecide, Page, Stage, Trouble, already_decided_page, cannot_decide_page, decided_page,
+    decision_page, expired_page, invalid_link_page, settled_page, trouble_page,
 };
 pub use texts::Texts;
 pub use view::{DecisionView, PersonView, RequestView, WindowView};

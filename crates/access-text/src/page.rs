@@ -33,6 +33,23 @@ pub enum CannotDecide {
     NotAnApprover,
 }
 
+/// What has become of a settled request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Approved; the window has not been opened yet.
+    Approved,
+    /// The login is open.
+    Open,
+    /// The window is over, another one keeps the role open.
+    EndedRoleStillOpen,
+    /// Proved closed.
+    Closed,
+    /// Somebody rejected it.
+    Rejected,
+    /// It could not be opened, and never was.
+    Refused,
+}
+
 /// Why there is no page about a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
@@ -55,13 +72,16 @@ pub fn decision_page(
 ) -> Page {
     let text = RequestText::new(texts, request, now);
     let problem = draft.map(|draft| problem(texts, draft, &text));
+    let heading = (texts.form.heading)(&text.role, &text.target);
+    // A screen reader says the title first.
+    let title = match problem {
+        Some(_) => format!("{}: {heading}", texts.form.not_recorded),
+        None => heading.clone(),
+    };
     let page = DecisionPage {
-        frame: Frame::new(
-            texts,
-            (texts.form.heading)(&text.role, &text.target),
-            &text.request_id,
-        ),
+        frame: Frame::new(texts, title, &text.request_id),
         texts,
+        heading,
         lead: (texts.form.lead)(&text.requester_name, &text.how_long),
         deciding_as: (texts.form.deciding_as)(&line(&approver.name)),
         comment_hint: (texts.form.comment_hint)(COMMENT_MAX_CHARS),
@@ -139,6 +159,41 @@ pub fn already_decided_page(
         sentences.insert(0, says.already_by_you.to_owned());
     }
     outcome(texts, tone, says.already_decided, sentences, request, now).render_with(200)
+}
+
+/// What a link shows once the request is settled and something has come of it.
+#[must_use]
+pub fn settled_page(
+    texts: &Texts,
+    request: &RequestView,
+    approver: &PersonView,
+    stage: Stage,
+    now: DateTime<Utc>,
+) -> Page {
+    let says = &texts.outcome;
+    let (tone, sentence) = match stage {
+        Stage::Approved => (Tone::Good, says.already_approved),
+        Stage::Open => (Tone::Good, says.already_open),
+        Stage::EndedRoleStillOpen => (Tone::Info, says.already_ended),
+        Stage::Closed => (Tone::Info, says.already_closed),
+        Stage::Rejected => (Tone::Bad, says.already_rejected),
+        Stage::Refused => (Tone::Warn, says.already_refused),
+    };
+    let mut sentences = vec![sentence.to_owned()];
+    if request.decision_of(approver).is_some() {
+        sentences.insert(0, says.already_by_you.to_owned());
+    }
+    let mut page = outcome(texts, tone, says.already_decided, sentences, request, now);
+    // The votes alone say "it opens at …"; what has become of it says whether that still holds.
+    match stage {
+        Stage::Approved => {}
+        Stage::Open => page.request.opening = Some(texts.request.next_is_open_now.to_owned()),
+        Stage::EndedRoleStillOpen | Stage::Closed | Stage::Rejected | Stage::Refused => {
+            page.request.opening = None;
+            page.request.opens.note.clear();
+        }
+    }
+    page.render_with(200)
 }
 
 /// The deadline, or the time that was asked for, has passed.
@@ -266,6 +321,7 @@ fn problem(texts: &Texts, draft: &Draft, text: &RequestText) -> Problem {
 struct DecisionPage<'a> {
     frame: Frame,
     texts: &'a Texts,
+    heading: String,
     lead: String,
     deciding_as: String,
     comment_hint: String,

@@ -9,17 +9,20 @@ use crate::moment::{Moment, duration, time_left};
 use crate::texts::Texts;
 use crate::view::{DecisionView, PersonView, RequestView, Standing, WindowView};
 
-/// More than any rule lets through; a second lock against flooding a page or a message.
-const MAX_SHOWN_CHARS: usize = 4_000;
+/// More than any rule lets through, made harmless; a second lock against flooding a page or a message.
+const MAX_TEXT_CHARS: usize = 4_000;
+
+/// The same for a name or a sentence.
+const MAX_LINE_CHARS: usize = 600;
 
 /// Text of a person, harmless, on one line.
 pub(crate) fn line(text: &str) -> String {
-    shorten(&neutralise(text, Layout::OneLine), MAX_SHOWN_CHARS)
+    shorten(&neutralise(text, Layout::OneLine), MAX_LINE_CHARS)
 }
 
 /// Text of a person, harmless, with its line breaks.
 pub(crate) fn lines(text: &str) -> String {
-    shorten(&neutralise(text, Layout::Lines), MAX_SHOWN_CHARS)
+    shorten(&neutralise(text, Layout::Lines), MAX_TEXT_CHARS)
 }
 
 /// One end of the window.

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 
 use access_text::{
     Announcement, CannotDecide, DecisionView, Draft, ENGLISH, FormProblem, Message, Page,
-    PersonView, RequestView, Trouble, WindowView, already_decided_page, announce, ask,
+    PersonView, RequestView, Stage, Trouble, WindowView, already_decided_page, announce, ask,
     cannot_decide_page, decided_page, decision_page, expired_page, invalid_link_page,
-    security_headers, trouble_page,
+    security_headers, settled_page, trouble_page,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
+use sha2::Digest;
 
 const LINK: &str = "https://a1b2c3.execute-api.us-east-1.amazonaws.com/decide/1.bGF0Y2hrZXk.c2VhbA";
 
@@ -361,6 +362,30 @@ fn already_decided_pages() {
 }
 
 #[test]
+fn settled_pages() {
+    let during = at("2026-11-22T10:30:00Z");
+    let after = at("2026-11-22T11:31:00Z");
+    for (file, request, stage, now) in [
+        ("settled_approved", approved(), Stage::Approved, now()),
+        ("settled_open", approved(), Stage::Open, during),
+        (
+            "settled_ended",
+            approved(),
+            Stage::EndedRoleStillOpen,
+            after,
+        ),
+        ("settled_closed", approved(), Stage::Closed, after),
+        ("settled_rejected", rejected(), Stage::Rejected, now()),
+        ("settled_refused", approved(), Stage::Refused, now()),
+    ] {
+        let page = settled_page(&ENGLISH, &request, &alice(), stage, now);
+        check_page(file, 200, &page);
+        let promises = page.html.contains("The login opens");
+        assert_eq!(promises, stage == Stage::Approved, "{file}");
+    }
+}
+
+#[test]
 fn pages_instead_of_a_decision() {
     let after = at("2026-11-22T10:00:00Z");
     check_page(
@@ -412,6 +437,16 @@ fn security_headers_are_reviewed_too() {
         lines.push_str(&format!("{name}: {value}\n"));
     }
     check("headers.txt", &lines);
+}
+
+#[test]
+fn the_policy_names_the_style_sheet_of_the_page() {
+    let page = invalid_link_page(&ENGLISH).html;
+    let style = page.split_once("<style>").expect("a style sheet").1;
+    let style = style.split_once("</style>").expect("it ends").0;
+    let hash = data_encoding::BASE64.encode(&sha2::Sha256::digest(style));
+    let policy = security_headers()[1].1;
+    assert!(policy.contains(&format!("'sha256-{hash}'")), "{policy}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use access_aws::Error;
 use access_aws::table::{Recorded, StoredRequest};
 use access_contract::{ErrorName, Link, Status};
 use access_core::{PersonId, RequestId, Verdict, Vote};
-use access_text::{Answer, CannotDecide, ENGLISH, Page, PersonView, RequestView, Trouble};
+use access_text::{Answer, CannotDecide, ENGLISH, Page, PersonView, RequestView, Stage, Trouble};
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use lambda_shell::Failure;
 use serde_json::{Value, json};
@@ -167,30 +167,33 @@ impl Opened {
             .decisions
             .iter()
             .any(|decision| decision.person.id == self.person.id);
-        match self.stored.status {
-            Status::Expired => Some(access_text::expired_page(&ENGLISH, &self.view, now)),
-            Status::Pending if has_voted => Some(access_text::already_decided_page(
-                &ENGLISH,
-                &self.view,
-                &self.person,
-                now,
-            )),
-            Status::Pending if now >= self.stored.request.decide_by => {
-                Some(access_text::expired_page(&ENGLISH, &self.view, now))
+        let stage = match self.stored.status {
+            Status::Pending if has_voted => {
+                return Some(access_text::already_decided_page(
+                    &ENGLISH,
+                    &self.view,
+                    &self.person,
+                    now,
+                ));
             }
-            Status::Pending => None,
-            Status::Approved
-            | Status::Open
-            | Status::Ended
-            | Status::Closed
-            | Status::Rejected
-            | Status::Refused => Some(access_text::already_decided_page(
-                &ENGLISH,
-                &self.view,
-                &self.person,
-                now,
-            )),
-        }
+            Status::Pending if now < self.stored.request.decide_by => return None,
+            Status::Pending | Status::Expired => {
+                return Some(access_text::expired_page(&ENGLISH, &self.view, now));
+            }
+            Status::Approved => Stage::Approved,
+            Status::Open => Stage::Open,
+            Status::Ended => Stage::EndedRoleStillOpen,
+            Status::Closed => Stage::Closed,
+            Status::Rejected => Stage::Rejected,
+            Status::Refused => Stage::Refused,
+        };
+        Some(access_text::settled_page(
+            &ENGLISH,
+            &self.view,
+            &self.person,
+            stage,
+            now,
+        ))
     }
 
     fn decision_page(&self, handler: &Handler, draft: Option<&access_text::Draft>) -> Page {

@@ -27,7 +27,10 @@ impl Handler {
 
     async fn compute_wait(&self, event: &ComputeWait) -> Result<Outcome, Error> {
         let now = (self.now)();
-        let request_id = RequestId::of_execution(&event.execution.arn, event.execution.started_at.timestamp_millis());
+        let request_id = RequestId::of_execution(
+            &event.execution.arn,
+            event.execution.started_at.timestamp_millis(),
+        );
         let mut faults = Faults::new();
         let draft = RequestDraft::read(&event.request, &mut faults);
         let found = self.catalogue.find(&draft).await?;

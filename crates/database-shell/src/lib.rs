@@ -6,8 +6,8 @@ use access_aws::database::{self, Servers};
 use access_aws::rds_roots;
 use access_aws::secret::Secrets;
 use access_contract::ErrorName;
-use access_core::{Facts, RoleName};
 use access_core::catalogue::{CaSource, Credential, Database, HostPort, Login};
+use access_core::{Facts, RoleName};
 use access_postgres::{
     ClosingPace, ClosingTargets, Connection, Endpoint, Password, ProofOfClosing, SystemIdentifier,
     TlsSettings, TrustedRoots,
@@ -141,7 +141,8 @@ impl Located<'_> {
         let mut connections = vec![self.connect(login).await?];
         for reader in &self.servers.readers {
             let proven = self.login(login, reader).await?;
-            connections.push(access_postgres::connect(&self.endpoint(reader), &proven, &self.tls).await?);
+            connections
+                .push(access_postgres::connect(&self.endpoint(reader), &proven, &self.tls).await?);
         }
         Ok(connections)
     }
@@ -169,11 +170,11 @@ impl Located<'_> {
             system_identifier,
         };
         let pace = ClosingPace::within(deadline);
-        let proven = self.login(login, &self.servers.writer).await?;
+        let proven = self.login_everywhere(login).await?;
         match access_postgres::close(&targets, &proven, &self.tls, role.as_str(), &pace, now).await
         {
             Err(access_postgres::Error::AuthenticationRefused { .. }) => {
-                let proven = self.login(login, &self.servers.writer).await?;
+                let proven = self.login_everywhere(login).await?;
                 Ok(
                     access_postgres::close(&targets, &proven, &self.tls, role.as_str(), &pace, now)
                         .await?,
@@ -208,6 +209,20 @@ impl Located<'_> {
             port: server.port,
             database: self.database.database.clone(),
         }
+    }
+
+    /// One login for every server: a password is the same everywhere, a token is not.
+    async fn login_everywhere(&self, login: &Login) -> Result<access_postgres::Login, Error> {
+        let mut proven = self.login(login, &self.servers.writer).await?;
+        if login.credential == Credential::Iam {
+            let region = self.database.region.as_deref();
+            for reader in &self.servers.readers {
+                let token = self.reach.secrets.password(login, reader, region).await?;
+                let token = Password::new(token.expose().to_owned());
+                proven = proven.and_token_for(&reader.host, reader.port, token);
+            }
+        }
+        Ok(proven)
     }
 
     async fn login(

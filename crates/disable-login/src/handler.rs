@@ -29,12 +29,23 @@ pub(crate) struct Handler {
 impl Handler {
     pub(crate) async fn handle(&self, invocation: Invocation) -> Result<Value, Failure> {
         let answer = match lambda_shell::read(invocation.payload)? {
-            DisableLogin::Close(step) => answer(&step.request_id, self.close(&step.request_id).await?),
+            DisableLogin::Close(step) => {
+                answer(&step.request_id, self.close(&step.request_id).await?)
+            }
             DisableLogin::EndEarly(step) => {
                 let id = &step.request_id;
-                answer(id, self.end_early(id, "the state machine: it could not be opened").await?)
+                answer(
+                    id,
+                    self.end_early(id, "the state machine: it could not be opened")
+                        .await?,
+                )
             }
-            DisableLogin::ExecutionEnded { execution_arn, started_at_millis, status, .. } => {
+            DisableLogin::ExecutionEnded {
+                execution_arn,
+                started_at_millis,
+                status,
+                ..
+            } => {
                 let id = RequestId::of_execution(&execution_arn, started_at_millis);
                 let outcome = self.execution_ended(&id, &status).await?;
                 answer(&id, outcome)
@@ -46,8 +57,14 @@ impl Handler {
     /// An execution that has ended looks after nothing any more: its window ends with it.
     async fn execution_ended(&self, id: &RequestId, status: &str) -> Result<Outcome, Failure> {
         match self.table.request(id).await {
-            Ok(stored) if matches!(stored.status, Status::Pending | Status::Approved | Status::Open) => {
-                self.end_early(id, &format!("the execution is {status}")).await
+            Ok(stored)
+                if matches!(
+                    stored.status,
+                    Status::Pending | Status::Approved | Status::Open
+                ) =>
+            {
+                self.end_early(id, &format!("the execution is {status}"))
+                    .await
             }
             Ok(_) => Ok(Outcome::NothingToClose),
             // A request that was refused at once is not in the table.
@@ -64,7 +81,10 @@ impl Handler {
         if stored.status != Status::Open {
             return self.close(id).await;
         }
-        self.table.end_early(&stored.request, by, (self.now)()).await.map_err(aws)?;
+        self.table
+            .end_early(&stored.request, by, (self.now)())
+            .await
+            .map_err(aws)?;
         self.close(id).await
     }
 
@@ -75,7 +95,9 @@ impl Handler {
             Status::Open => {}
             Status::Ended => return Ok(ended(&stored)),
             Status::Closed => return Ok(Outcome::Closed),
-            Status::Refused | Status::Rejected | Status::Expired => return Ok(Outcome::NothingToClose),
+            Status::Refused | Status::Rejected | Status::Expired => {
+                return Ok(Outcome::NothingToClose);
+            }
             Status::Pending | Status::Approved => {
                 return Err(Failure::new(
                     ErrorName::RequestConflict,
@@ -185,8 +207,12 @@ impl Handler {
         };
         let taken_at = (self.now)();
         let located = self.reach.locate(&request.database).await?;
-        let after = located.facts(&request.database.closer, FACTS_LIMIT / 2).await?;
-        let keeping = self.table.keep_facts(id, FactsTaken::After, &after, taken_at);
+        let after = located
+            .facts(&request.database.closer, FACTS_LIMIT / 2)
+            .await?;
+        let keeping = self
+            .table
+            .keep_facts(id, FactsTaken::After, &after, taken_at);
         if !matches!(timeout(FACTS_LIMIT / 5, keeping).await, Ok(Ok(()))) {
             tracing::warn!(request_id = %id, "facts after were not kept; the differences are");
         }
@@ -233,7 +259,10 @@ impl Handler {
 }
 
 fn answer(id: &RequestId, outcome: Outcome) -> Answer {
-    Answer { request_id: Some(id.clone()), ..Answer::from(outcome) }
+    Answer {
+        request_id: Some(id.clone()),
+        ..Answer::from(outcome)
+    }
 }
 
 fn ended(stored: &StoredRequest) -> Outcome {

@@ -136,7 +136,10 @@ impl Handler {
                 faults: vec![over()],
             });
         }
-        self.end_schedules.arm(id, window.end()).await.map_err(aws)?;
+        self.end_schedules
+            .arm(id, window.end())
+            .await
+            .map_err(aws)?;
         self.keep_facts_before(&stored, &located).await;
         let outcome = self.converge(&stored, window, &connection).await?;
         connection.end().await;
@@ -147,10 +150,13 @@ impl Handler {
     /// role is opened all the same: whoever waits for it has an outage.
     async fn keep_facts_before(&self, stored: &StoredRequest, located: &Located<'_>) {
         let id = &stored.request.request_id;
-        let kept = tokio::time::timeout(FACTS_LIMIT, self.try_to_keep_facts_before(stored, located));
+        let kept =
+            tokio::time::timeout(FACTS_LIMIT, self.try_to_keep_facts_before(stored, located));
         match kept.await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(request_id = %id, "facts before were not taken: {error}"),
+            Ok(Err(error)) => {
+                tracing::error!(request_id = %id, "facts before were not taken: {error}")
+            }
             Err(_) => tracing::error!(request_id = %id, "facts before were not taken in time"),
         }
     }
@@ -166,14 +172,21 @@ impl Handler {
             return Ok(());
         }
         let rows = self.table.windows(&request.target, &request.role).await?;
-        if rows.iter().any(|row| row.request_id == *id && row.opened_at.is_some()) {
+        if rows
+            .iter()
+            .any(|row| row.request_id == *id && row.opened_at.is_some())
+        {
             tracing::warn!(request_id = %id, "the window is open already: too late for facts before");
             return Ok(());
         }
         let taken_at = (self.now)();
         // Leaves time to write them.
-        let facts = located.facts(&request.database.opener, FACTS_LIMIT * 4 / 5).await?;
-        self.table.keep_facts(id, FactsTaken::Before, &facts, taken_at).await?;
+        let facts = located
+            .facts(&request.database.opener, FACTS_LIMIT * 4 / 5)
+            .await?;
+        self.table
+            .keep_facts(id, FactsTaken::Before, &facts, taken_at)
+            .await?;
         Ok(())
     }
 
@@ -211,7 +224,12 @@ impl Handler {
             let before = connection.role_state(role).await.map_err(postgres)?;
             if converge::was_closed_by_hand(&rows, now, before.can_login) {
                 let message = "ask the database's owner: somebody took LOGIN from this role while a window was open";
-                return self.refuse(id, vec![Fault::new(FaultName::ClosedByHand, "$.role", message)]).await;
+                return self
+                    .refuse(
+                        id,
+                        vec![Fault::new(FaultName::ClosedByHand, "$.role", message)],
+                    )
+                    .await;
             }
             if let Err(error) = connection.open_login(role, until).await {
                 return self.refuse_or_fail(id, error).await;
@@ -224,7 +242,10 @@ impl Handler {
                 .map_err(aws)?;
             let is_as_desired = state.can_login && state.valid_until == ValidUntil::At(until);
             if is_as_desired && converge::desired(&rows, (self.now)()) == desired {
-                self.table.mark_opened(&stored.request, (self.now)()).await.map_err(aws)?;
+                self.table
+                    .mark_opened(&stored.request, (self.now)())
+                    .await
+                    .map_err(aws)?;
                 tracing::info!(request_id = %id, %until, "role opened");
                 return Ok(Outcome::Opened {
                     end: time::to_wait_timestamp(window.end()),

@@ -6,11 +6,11 @@ use std::time::Duration;
 use access_aws::catalogue::{Catalogue, Entry};
 use access_aws::execution::{self, Execution};
 use access_aws::table::{StoredRequest, Table};
+use access_contract::{ErrorName, Status};
 use access_core::catalogue::{Database, Mode};
-use access_contract::ErrorName;
 use access_core::{RequestId, RoleName, TargetId, Window, WindowRow};
 use access_postgres::OpeningByHand;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use database_shell::{Located, Reach};
 use futures_util::StreamExt as _;
 use lambda_shell::{Failure, Invocation, Unit};
@@ -28,6 +28,9 @@ const PER_DATABASE: Duration = Duration::from_secs(60);
 
 /// How long one closing is tried in a round; the next round tries again.
 const PROOF_DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long after its end a window is left to its execution and its schedule.
+pub(crate) const GRACE: TimeDelta = TimeDelta::seconds(60);
 
 pub(crate) struct Handler {
     pub(crate) catalogue: Catalogue,
@@ -93,7 +96,9 @@ impl Handler {
         let mut open = Vec::new();
         for id in self.table.open_windows().await.map_err(aws)? {
             match self.table.request(&id).await {
-                Ok(stored) => open.push(stored),
+                // The index lags: a window that was closed a moment ago may still be in it.
+                Ok(stored) if stored.status == Status::Open => open.push(stored),
+                Ok(_) => {}
                 // An adopted window has no request; it is looked after with its role.
                 Err(error) if error.name() == ErrorName::RequestNotFound => {}
                 Err(error) => return Err(aws(error)),
@@ -106,33 +111,59 @@ impl Handler {
     async fn end_orphans(&self, open: &[StoredRequest], round: &mut Round) -> Result<(), Failure> {
         for stored in open {
             let arn = &stored.request.execution_arn;
-            let by = match execution::status(&self.step_functions, arn).await.map_err(aws)? {
+            let by = match execution::status(&self.step_functions, arn)
+                .await
+                .map_err(aws)?
+            {
                 Execution::Running => continue,
                 Execution::Ended(status) => format!("reconcile: the execution is {status}"),
                 Execution::Unknown => "reconcile: there is no such execution".to_owned(),
             };
             tracing::error!(request_id = %stored.request.request_id, by, "window without an execution");
-            self.table.end_early(&stored.request, &by, (self.now)()).await.map_err(aws)?;
+            self.table
+                .end_early(&stored.request, &by, (self.now)())
+                .await
+                .map_err(aws)?;
             round.n_orphaned += 1;
         }
         Ok(())
     }
 
     /// A window that is over and not closed gets a closing of its own, which records and announces it.
-    async fn finish_overdue(&self, open: &[StoredRequest], round: &mut Round) -> Result<(), Failure> {
+    async fn finish_overdue(
+        &self,
+        open: &[StoredRequest],
+        round: &mut Round,
+    ) -> Result<(), Failure> {
         for stored in open {
             let request = &stored.request;
-            let rows = self.table.windows(&request.target, &request.role).await.map_err(aws)?;
+            let rows = self
+                .table
+                .windows(&request.target, &request.role)
+                .await
+                .map_err(aws)?;
             let now = (self.now)();
-            let Some(row) = rows.iter().find(|row| row.request_id == request.request_id && row.is_over(now)) else {
+            let Some(row) = rows
+                .iter()
+                .find(|row| row.request_id == request.request_id && row.is_over(now))
+            else {
                 continue;
             };
             let overdue = (now - row.over_at()).as_seconds_f64();
             round.overdue_seconds = round.overdue_seconds.max(overdue);
-            let name = format!("{}-{}", request.request_id, now.format("%Y%m%dT%H%M"));
-            execution::start_closing(&self.step_functions, &self.close_window_arn, &name, &request.request_id)
-                .await
-                .map_err(aws)?;
+            // Those whose business it is have a moment to do it.
+            if now - row.over_at() < GRACE && row.ended_at.is_none() {
+                continue;
+            }
+            let name = format!("{}-{}", request.request_id, now.format("%Y%m%dT%H"));
+            execution::start_closing(
+                &self.step_functions,
+                &self.close_window_arn,
+                &name,
+                &request.request_id,
+            )
+            .await
+            .map_err(aws)?;
         }
         Ok(())
     }
@@ -152,7 +183,10 @@ impl Handler {
         let mut round = Round::default();
         for name in connections[0].registered_roles().await? {
             round.n_roles += 1;
-            let mut seen = Seen { can_login: false, n_sessions: 0 };
+            let mut seen = Seen {
+                can_login: false,
+                n_sessions: 0,
+            };
             for connection in &connections {
                 let state = connection.role_state(&name).await?;
                 seen.can_login |= state.can_login;
@@ -178,13 +212,16 @@ impl Handler {
         opening: &OpeningByHand,
         round: &mut Round,
     ) -> Result<(), database_shell::Error> {
-        let Some(window) = Window::new(opening.opened_at, opening.until) else { return Ok(()) };
+        let Some(window) = Window::new(opening.opened_at, opening.until) else {
+            return Ok(());
+        };
         let row = WindowRow {
             request_id: adopted_id(&watched.target, role, opening),
             window,
             opened_at: Some(opening.opened_at),
             ended_at: None,
             ended_by: None,
+            by_hand: true,
         };
         if self.table.adopt_window(&watched.target, role, &row).await? {
             tracing::error!(target = %watched.target, %role, by = opening.by, until = %opening.until, "opened by hand");
@@ -216,7 +253,15 @@ impl Handler {
             Judgement::Close => {
                 tracing::error!(target = %watched.target, %role, ?seen, "access outside windows");
                 let pin = self.pin(&rows).await?;
-                let closed = located.close(&watched.database.closer, role, pin, PROOF_DEADLINE, self.now).await;
+                let closed = located
+                    .close(
+                        &watched.database.closer,
+                        role,
+                        pin,
+                        PROOF_DEADLINE,
+                        self.now,
+                    )
+                    .await;
                 match closed {
                     Ok(proof) => {
                         tracing::info!(target = %watched.target, %role, proved_at = %proof.proved_at, "closed");
@@ -244,7 +289,9 @@ impl Handler {
             match self.table.request(&row.request_id).await {
                 Ok(_) => {}
                 Err(error) if error.name() == ErrorName::RequestNotFound => {
-                    self.table.remove_adopted(target, role, &row.request_id).await?;
+                    self.table
+                        .remove_adopted(target, role, &row.request_id)
+                        .await?;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -259,7 +306,11 @@ impl Handler {
     ) -> Result<Option<access_postgres::SystemIdentifier>, database_shell::Error> {
         for row in rows {
             match self.table.request(&row.request_id).await {
-                Ok(stored) => return Ok(stored.server.and_then(|pin| pin.system_identifier.parse().ok())),
+                Ok(stored) => {
+                    return Ok(stored
+                        .server
+                        .and_then(|pin| pin.system_identifier.parse().ok()));
+                }
                 Err(error) if error.name() == ErrorName::RequestNotFound => {}
                 Err(error) => return Err(error.into()),
             }
@@ -307,14 +358,25 @@ fn watched(entries: Vec<Entry>, open: &[StoredRequest]) -> Vec<Watched> {
         .map(|entry| Watched {
             target: entry.target,
             database: entry.database,
-            modes: entry.roles.into_iter().map(|policy| (policy.role, policy.mode)).collect(),
+            modes: entry
+                .roles
+                .into_iter()
+                .map(|policy| (policy.role, policy.mode))
+                .collect(),
         })
         .collect();
     let mut pinned = BTreeSet::new();
     for stored in open {
         let request = &stored.request;
-        let known = watched.iter().any(|entry| entry.target == request.target && entry.database == request.database);
-        if !known && pinned.insert((request.target.clone(), format!("{:?}", request.database.location))) {
+        let known = watched
+            .iter()
+            .any(|entry| entry.target == request.target && entry.database == request.database);
+        if !known
+            && pinned.insert((
+                request.target.clone(),
+                format!("{:?}", request.database.location),
+            ))
+        {
             watched.push(Watched {
                 target: request.target.clone(),
                 database: request.database.clone(),
@@ -327,12 +389,18 @@ fn watched(entries: Vec<Entry>, open: &[StoredRequest]) -> Vec<Watched> {
 
 /// One opening by hand has one id, however often it is seen.
 fn adopted_id(target: &TargetId, role: &RoleName, opening: &OpeningByHand) -> RequestId {
-    RequestId::of_execution(&format!("by hand: {target} {role}"), opening.opened_at.timestamp_millis())
+    RequestId::of_execution(
+        &format!("by hand: {target} {role}"),
+        opening.opened_at.timestamp_millis(),
+    )
 }
 
 fn unreachable(target: &TargetId, why: &str) -> Round {
     tracing::error!(%target, "database not looked after: {why}");
-    Round { n_unreachable: 1, ..Round::default() }
+    Round {
+        n_unreachable: 1,
+        ..Round::default()
+    }
 }
 
 fn aws(error: access_aws::Error) -> Failure {

@@ -14,8 +14,14 @@ async fn main() -> Result<(), RuntimeError> {
     lambda_shell::start_logging();
     let config = sdk_config().await;
     let handler = handler::Handler {
-        catalogue: Catalogue::new(aws_sdk_ssm::Client::new(&config), environment("LATCHKEY_CATALOGUE_PREFIX")?),
-        table: Table::new(aws_sdk_dynamodb::Client::new(&config), environment("LATCHKEY_TABLE")?),
+        catalogue: Catalogue::new(
+            aws_sdk_ssm::Client::new(&config),
+            environment("LATCHKEY_CATALOGUE_PREFIX")?,
+        ),
+        table: Table::new(
+            aws_sdk_dynamodb::Client::new(&config),
+            environment("LATCHKEY_TABLE")?,
+        ),
         step_functions: aws_sdk_sfn::Client::new(&config),
         close_window_arn: environment("LATCHKEY_CLOSE_WINDOW_ARN")?,
         deployment: environment("LATCHKEY_DEPLOYMENT")?,

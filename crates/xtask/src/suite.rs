@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::Command;
 
 use clap::{Args, ValueEnum};
+use xtask::deploy::Optimisation;
 use xtask::error::{Error, Result};
 use xtask::{console, process, workspace};
 
@@ -17,6 +18,9 @@ pub(crate) struct Options {
     /// The part to run; all of them if none is named.
     #[arg(value_enum)]
     part: Option<Part>,
+    /// Build the deployed functions without optimisation: seconds instead of minutes after a change.
+    #[arg(long)]
+    quick: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -29,16 +33,19 @@ enum Part {
     Postgres,
     /// The deployed template on the local AWS, with a real PostgreSQL server.
     Stack,
+    /// Faults while windows are open; prints which defence closed each, and how long after.
+    Chaos,
     /// The approval page in headless Chromium; screenshots are kept in target/screenshots.
     Browser,
 }
 
 impl Part {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Unit,
         Self::Contract,
         Self::Postgres,
         Self::Stack,
+        Self::Chaos,
         Self::Browser,
     ];
 
@@ -48,40 +55,58 @@ impl Part {
             Self::Contract => "contract: template, state machine, crates",
             Self::Postgres => "postgres: a real server",
             Self::Stack => "stack: deployed on the local AWS",
+            Self::Chaos => "chaos: faults while windows are open",
             Self::Browser => "browser: the approval page in Chromium",
         }
     }
 
-    fn arguments(self) -> &'static [&'static str] {
-        match self {
-            Self::Unit => &["--workspace", "--exclude", "latchkey-tests"],
-            Self::Contract => &["--package", "latchkey-tests", "--test", "contract"],
-            Self::Postgres => &[
-                "--package",
-                "latchkey-tests",
-                "--features",
-                "postgres",
-                "--test",
-                "postgres",
-            ],
-            Self::Stack => &[
-                "--package",
-                "latchkey-tests",
-                "--features",
-                "stack",
-                "--test",
-                "stack",
-            ],
-            Self::Browser => &[
-                "--package",
-                "latchkey-tests",
-                "--features",
-                "browser",
-                "--test",
-                "browser",
-            ],
+    /// Which targets of the workspace to test. All parts are built with the same features, so that they share
+    /// one build of the dependencies.
+    fn targets(self) -> Result<Vec<String>> {
+        let targets = match self {
+            Self::Unit => {
+                let mut targets = vec!["--lib".to_owned(), "--bins".to_owned()];
+                for test in tests_of_crates()? {
+                    targets.extend(["--test".to_owned(), test]);
+                }
+                return Ok(targets);
+            }
+            Self::Contract => "--test contract",
+            Self::Postgres => "--test postgres",
+            // They wait more than they work, so more of them run at once than there are cores.
+            Self::Stack => "--test stack -- --test-threads 6",
+            Self::Chaos => "--test chaos -- --nocapture",
+            Self::Browser => "--test browser --test browser_on_stack",
+        };
+        Ok(targets.split(' ').map(str::to_owned).collect())
+    }
+}
+
+/// The names of the test files of all crates but the tests package, whose files are parts of their own.
+fn tests_of_crates() -> Result<Vec<String>> {
+    let mut tests = Vec::new();
+    let crates = workspace::root().join("crates");
+    let unreadable = |source| Error::File {
+        action: "read",
+        path: crates.clone(),
+        source,
+    };
+    for folder in std::fs::read_dir(&crates).map_err(unreadable)? {
+        let Ok(files) = std::fs::read_dir(folder.map_err(unreadable)?.path().join("tests")) else {
+            continue;
+        };
+        for file in files {
+            let path = file.map_err(unreadable)?.path();
+            if path.extension().is_some_and(|extension| extension == "rs") {
+                tests.extend(
+                    path.file_stem()
+                        .map(|name| name.to_string_lossy().into_owned()),
+                );
+            }
         }
     }
+    tests.sort_unstable();
+    Ok(tests)
 }
 
 /// Runs the tests and ends with the line `N passed, N failed`.
@@ -96,7 +121,7 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     let mut broken = Vec::new();
     for part in parts {
         console::heading(part.title());
-        let (of_part, ended_well) = run_part(part).await?;
+        let (of_part, ended_well) = run_part(part, options).await?;
         counted.add(&of_part);
         if !ended_well || of_part.n_run() == 0 {
             broken.push(part);
@@ -126,12 +151,22 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     )))
 }
 
-async fn run_part(part: Part) -> Result<(Counted, bool)> {
+async fn run_part(part: Part, options: &Options) -> Result<(Counted, bool)> {
     let mut command = Command::new("cargo");
     command
-        .args(["test", "--locked", "--no-fail-fast"])
-        .args(part.arguments())
+        .args([
+            "test",
+            "--locked",
+            "--no-fail-fast",
+            "--workspace",
+            "--features",
+            FEATURES,
+        ])
+        .args(part.targets()?)
         .current_dir(workspace::root());
+    if options.quick {
+        command.env(Optimisation::QUICK_VARIABLE, "1");
+    }
     let mut counted = Counted::default();
     let status = process::run_line_by_line(command, |line| {
         // Nobody is left to read it when standard output is gone.

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 
 /// The deployed functions: one crate, one binary and one Lambda function each.
-pub const FUNCTIONS: [&str; 5] = [
+pub const FUNCTIONS: [&str; 6] = [
     "compute-wait",
     "notify",
     "approval",
     "enable-login",
     "disable-login",
+    "reconcile",
 ];
 
 /// The root of this checkout.

@@ -72,7 +72,9 @@ def correct_iam():
     enforce = iam_evaluator.enforce
     service_context = iam_actions.dynamodb_service_context
     transaction_checks = iam_actions.dynamodb_transaction_checks
+    extract_resource_arn = iam_actions.extract_resource_arn
     keys_of_transaction = contextvars.ContextVar("keys_of_transaction")
+    parameters = contextvars.ContextVar("parameters")
 
     # aws:PrincipalArn of a role session is the ARN of the role.
     # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html#condition-keys-principalarn
@@ -104,8 +106,36 @@ def correct_iam():
             service_context = {**service_context, "dynamodb:LeadingKeys": keys_of_transaction.get().pop(0)}
         return enforce(access_key_id, iam_action, service, region, resource_arn, service_context)
 
+    # ssm:GetParameters is checked for each parameter that it names, ssm:GetParametersByPath for its path.
+    # https://docs.aws.amazon.com/service-authorization/latest/reference/list_awssystemsmanager.html
+    def extract_resource_arn_of_parameters(service, method, path, headers, body, query, region, account_id):
+        arn = extract_resource_arn(service, method, path, headers, body, query, region, account_id)
+        if service == "ssm":
+            request = json.loads(body or b"{}")
+            names = request.get("Names") or ([request["Path"]] if "Path" in request else [])
+            parameters.set([f"arn:aws:ssm:{region}:{account_id}:parameter/{name.lstrip('/')}" for name in names])
+        return arn
+
+    # The resource of a new schedule holds its group, which the request names in its body.
+    # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoneventbridgescheduler.html
+    def extract_resource_arn_of_schedule(service, method, path, headers, body, query, region, account_id):
+        arn = extract_resource_arn_of_parameters(service, method, path, headers, body, query, region, account_id)
+        if service == "scheduler":
+            group = json.loads(body or b"{}").get("GroupName", "default")
+            return arn.replace(":schedule/default/", f":schedule/{group}/")
+        return arn
+
+    def enforce_each_parameter(access_key_id, iam_action, service, region, resource_arn="*", service_context=None):
+        arns = parameters.get([]) if iam_action in ("ssm:GetParameters", "ssm:GetParametersByPath") else []
+        for arn in arns or [resource_arn]:
+            denied = enforce_each_item(access_key_id, iam_action, service, region, arn, service_context)
+            if denied:
+                return denied
+        return None
+
     iam_evaluator._resolve_condition_key = resolve_principal_arn_to_the_role
-    iam_evaluator.enforce = enforce_each_item
+    iam_evaluator.enforce = enforce_each_parameter
+    iam_actions.extract_resource_arn = extract_resource_arn_of_schedule
     iam_actions.dynamodb_service_context = service_context_with_leading_keys
     iam_actions.dynamodb_transaction_checks = transaction_checks_with_keys
 

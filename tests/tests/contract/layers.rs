@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::repository::{FUNCTIONS, root};
+use crate::repository::{FUNCTIONS, LOG_IN, root};
 
 /// What each library of ours may name in its `Cargo.toml`.
 const MAY_USE: [(&str, &[&str]); 7] = [
@@ -152,13 +152,12 @@ fn no_function_depends_on_another_nor_on_a_tool() {
 }
 
 #[test]
-fn only_the_functions_that_open_postgresql_can() {
+fn only_the_functions_that_log_in_to_postgresql_can() {
     let packages = Packages::read();
     for function in FUNCTIONS {
-        let opens = ["enable-login", "disable-login"].contains(&function);
         assert_eq!(
             packages.built_into(function).contains("tokio-postgres"),
-            opens,
+            LOG_IN.contains(&function),
             "{function}"
         );
     }

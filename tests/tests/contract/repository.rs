@@ -7,12 +7,22 @@ use saphyr::{LoadableYamlNode, Scalar, Yaml};
 use serde_json::{Map, Value, json};
 
 /// The functions: one crate, one binary and one Lambda function each, all of the same name.
-pub(crate) const FUNCTIONS: [&str; 5] = [
+pub(crate) const FUNCTIONS: [&str; 6] = [
     "compute-wait",
     "notify",
     "approval",
     "enable-login",
     "disable-login",
+    "reconcile",
+];
+
+/// Those of them that log in to PostgreSQL; the first is the only one that may open.
+pub(crate) const LOG_IN: [&str; 3] = ["enable-login", "disable-login", "reconcile"];
+
+/// The state machines by their logical ids: the one that a request runs through, and the one that closes beside it.
+pub(crate) const STATE_MACHINES: [(&str, &str); 2] = [
+    ("StateMachine", "statemachine/access-window.asl.json"),
+    ("CloseWindow", "statemachine/close-window.asl.json"),
 ];
 
 /// The top folder.
@@ -28,9 +38,24 @@ pub(crate) fn read(path: &str) -> String {
         .unwrap_or_else(|error| panic!("cannot read {path}: {error}"))
 }
 
-/// The state machine as it stands in the file, with its `${...}`.
-pub(crate) fn state_machine() -> Value {
-    serde_json::from_str(&read("statemachine/access-window.asl.json")).unwrap()
+/// A state machine as it stands in its file, with its `${...}`.
+pub(crate) fn state_machine(file: &str) -> Value {
+    serde_json::from_str(&read(file)).unwrap_or_else(|error| panic!("cannot read {file}: {error}"))
+}
+
+/// The state machine that a request runs through.
+pub(crate) fn access_window() -> Value {
+    state_machine(STATE_MACHINES[0].1)
+}
+
+/// The state machine that closes a window beside it.
+pub(crate) fn close_window() -> Value {
+    state_machine(STATE_MACHINES[1].1)
+}
+
+/// Both.
+pub(crate) fn state_machines() -> [Value; 2] {
+    [access_window(), close_window()]
 }
 
 /// The template as JSON, with its short forms (`!Ref x`) written out (`{"Ref": "x"}`).
@@ -53,10 +78,12 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        // .git is a file in a working tree of its own.
+        if ["target", ".git", ".aws-sam", "node_modules"].contains(&name.as_str()) {
+            continue;
+        }
         if path.is_dir() {
-            if !["target", ".git", ".aws-sam", "node_modules"].contains(&name.as_str()) {
-                collect(&path, files);
-            }
+            collect(&path, files);
         } else if fs::read_to_string(&path).is_ok() {
             files.push(path.strip_prefix(root()).unwrap().to_owned());
         }

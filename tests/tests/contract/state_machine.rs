@@ -1,4 +1,4 @@
-//! The state machine: errors, timeouts, payloads, and the way that everything takes to Disable Login.
+//! The state machines: errors, timeouts, payloads, and the way that everything takes to Disable Login.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,10 @@ use access_contract::payload;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use crate::repository::{read, state_machine, template, texts, visit_objects};
+use crate::repository::{
+    STATE_MACHINES, access_window, close_window, read, state_machine, state_machines, template,
+    texts, visit_objects,
+};
 
 /// What Lambda and Step Functions themselves report, and nothing of ours:
 /// <https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html>
@@ -22,6 +25,9 @@ const ERRORS_OF_AWS: [&str; 9] = [
     "States.Timeout",
     "States.ALL",
 ];
+
+/// Only reconcile has these, and no state machine calls it.
+const NEVER_IN_A_STATE_MACHINE: [ErrorName; 1] = [ErrorName::ExecutionUnavailable];
 
 /// An execution with more events fails, and nothing could catch that:
 /// <https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>
@@ -100,7 +106,7 @@ fn ends_around(machine: &Value, from: &str, barrier: &str) -> BTreeSet<String> {
 #[test]
 fn from_enable_login_every_path_passes_disable_login() {
     assert_eq!(
-        ends_around(&state_machine(), "Enable Login", "Disable Login"),
+        ends_around(&access_window(), "Enable Login", "Disable Login"),
         BTreeSet::new()
     );
 }
@@ -108,7 +114,7 @@ fn from_enable_login_every_path_passes_disable_login() {
 #[test]
 fn the_graph_test_sees_every_way_around_disable_login() {
     let broken = |change: &dyn Fn(&mut Value)| {
-        let mut machine = state_machine();
+        let mut machine = access_window();
         change(&mut machine["States"]);
         !ends_around(&machine, "Enable Login", "Disable Login").is_empty()
     };
@@ -136,90 +142,153 @@ fn the_graph_test_sees_every_way_around_disable_login() {
 
 #[test]
 fn a_failing_disable_login_is_tried_again_until_it_ends_in_close_failed() {
-    let machine = state_machine();
-    let after_failure = ways_out(&json!({"Catch": machine["States"]["Disable Login"]["Catch"]}));
-    assert_eq!(after_failure, BTreeSet::from(["Keep Closing?".to_owned()]));
-    let ends = ends_around(&machine, "Keep Closing?", "Disable Login");
-    assert_eq!(ends, BTreeSet::from(["Close Failed".to_owned()]));
+    for machine in state_machines() {
+        let after_failure =
+            ways_out(&json!({"Catch": machine["States"]["Disable Login"]["Catch"]}));
+        assert_eq!(after_failure, BTreeSet::from(["Keep Closing?".to_owned()]));
+        let ends = ends_around(&machine, "Keep Closing?", "Disable Login");
+        assert_eq!(ends, BTreeSet::from(["Close Failed".to_owned()]));
+    }
+}
+
+#[test]
+fn closing_a_window_always_calls_disable_login_and_succeeds_only_on_its_word() {
+    let machine = close_window();
+    let start = machine["StartAt"].as_str().unwrap();
+    assert_eq!(
+        ends_around(&machine, start, "Disable Login"),
+        BTreeSet::new()
+    );
+    let closed = &machine["States"]["Closed?"];
+    assert_eq!(closed["Default"], "Keep Closing?");
+    let on = |outcome: &str| {
+        let named = format!("'{outcome}'");
+        let choice = objects(closed, "Choices")
+            .iter()
+            .find(|choice| choice["Condition"].as_str().unwrap().contains(&named))
+            .unwrap_or_else(|| panic!("Closed? does not know {outcome}"));
+        choice["Next"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(on("closed"), "Announce Outcome");
+    assert_eq!(on("ended_role_still_open"), "Announce Outcome");
+    assert_eq!(on("nothing_to_close"), "Done");
+    assert_eq!(on("not_yet"), "Wait Until End");
+}
+
+#[test]
+fn what_was_never_armed_ends_as_refused_or_failed() {
+    let machine = access_window();
+    for choice in objects(&machine["States"]["Closed?"], "Choices") {
+        let condition = choice["Condition"].as_str().unwrap();
+        let not_as_it_should = condition.contains("$failure != ''")
+            || condition.contains("$outcome.outcome = 'refused'");
+        assert_eq!(
+            condition.contains("'nothing_to_close'"),
+            not_as_it_should,
+            "{condition}"
+        );
+    }
+}
+
+#[test]
+fn both_machines_close_and_announce_alike() {
+    let [access_window, close_window] = state_machines();
+    for name in [
+        "Disable Login",
+        "Announce Close Failing",
+        "Announce Outcome",
+        "Wait Before Closing Again",
+    ] {
+        for field in ["TimeoutSeconds", "Retry", "Seconds"] {
+            assert_eq!(
+                access_window["States"][name][field], close_window["States"][name][field],
+                "{name}: {field}"
+            );
+        }
+    }
 }
 
 #[test]
 fn every_state_is_reached_and_every_next_exists() {
-    let machine = state_machine();
-    let mut reached = BTreeSet::new();
-    let mut todo = vec![machine["StartAt"].as_str().unwrap().to_owned()];
-    while let Some(name) = todo.pop() {
-        let state = states(&machine)
-            .get(&name)
-            .unwrap_or_else(|| panic!("there is no state {name:?}"));
-        if reached.insert(name) {
-            todo.extend(ways_out(state));
+    for machine in state_machines() {
+        let mut reached = BTreeSet::new();
+        let mut todo = vec![machine["StartAt"].as_str().unwrap().to_owned()];
+        while let Some(name) = todo.pop() {
+            let state = states(&machine)
+                .get(&name)
+                .unwrap_or_else(|| panic!("there is no state {name:?}"));
+            if reached.insert(name) {
+                todo.extend(ways_out(state));
+            }
         }
+        assert_eq!(reached, states(&machine).keys().cloned().collect());
     }
-    assert_eq!(reached, states(&machine).keys().cloned().collect());
 }
 
 #[test]
 fn every_task_has_a_deadline_retries_and_a_catch_for_everything() {
-    let machine = state_machine();
+    for machine in state_machines() {
+        assert!(
+            machine.get("TimeoutSeconds").is_none(),
+            "it would cut off Disable Login, and nothing could catch it"
+        );
+        tasks(&machine).for_each(|(name, task)| assert_guarded(name, task));
+    }
+}
+
+fn assert_guarded(name: &str, task: &Value) {
     assert!(
-        machine.get("TimeoutSeconds").is_none(),
-        "it would cut off Disable Login, and nothing could catch it"
+        !task["TimeoutSeconds"].is_null(),
+        "{name}: no TimeoutSeconds"
     );
-    for (name, task) in tasks(&machine) {
-        assert!(
-            !task["TimeoutSeconds"].is_null(),
-            "{name}: no TimeoutSeconds"
-        );
-        let catchers = objects(task, "Catch");
-        let (last, named) = catchers
-            .split_last()
-            .unwrap_or_else(|| panic!("{name}: no Catch"));
-        assert_eq!(
-            texts(&last["ErrorEquals"]),
-            ["States.ALL"],
-            "{name}: the last Catch takes everything, alone"
-        );
-        assert!(
-            named
-                .iter()
-                .all(|catch| !texts(&catch["ErrorEquals"]).contains(&"States.ALL")),
-            "{name}"
-        );
-        assert!(!objects(task, "Retry").is_empty(), "{name}: no Retry");
-        for retrier in objects(task, "Retry") {
-            for field in [
-                "IntervalSeconds",
-                "BackoffRate",
-                "MaxAttempts",
-                "MaxDelaySeconds",
-            ] {
-                assert!(
-                    retrier[field].is_number(),
-                    "{name}: a retry without {field}"
-                );
-            }
-            assert_eq!(retrier["JitterStrategy"], "FULL", "{name}");
-            for of_lambda in &ERRORS_OF_AWS[..7] {
-                assert!(
-                    texts(&retrier["ErrorEquals"]).contains(of_lambda),
-                    "{name} does not retry {of_lambda}"
-                );
-            }
-        }
-        if task["Resource"]
-            .as_str()
-            .unwrap()
-            .ends_with(".waitForTaskToken")
-        {
-            let timeout = named
-                .iter()
-                .any(|catch| texts(&catch["ErrorEquals"]).contains(&"States.Timeout"));
+    let catchers = objects(task, "Catch");
+    let (last, named) = catchers
+        .split_last()
+        .unwrap_or_else(|| panic!("{name}: no Catch"));
+    assert_eq!(
+        texts(&last["ErrorEquals"]),
+        ["States.ALL"],
+        "{name}: the last Catch takes everything, alone"
+    );
+    assert!(
+        named
+            .iter()
+            .all(|catch| !texts(&catch["ErrorEquals"]).contains(&"States.ALL")),
+        "{name}"
+    );
+    assert!(!objects(task, "Retry").is_empty(), "{name}: no Retry");
+    for retrier in objects(task, "Retry") {
+        for field in [
+            "IntervalSeconds",
+            "BackoffRate",
+            "MaxAttempts",
+            "MaxDelaySeconds",
+        ] {
             assert!(
-                timeout,
-                "{name} waits for people, and does not say what happens when they do not come"
+                retrier[field].is_number(),
+                "{name}: a retry without {field}"
             );
         }
+        assert_eq!(retrier["JitterStrategy"], "FULL", "{name}");
+        for of_lambda in &ERRORS_OF_AWS[..7] {
+            assert!(
+                texts(&retrier["ErrorEquals"]).contains(of_lambda),
+                "{name} does not retry {of_lambda}"
+            );
+        }
+    }
+    if task["Resource"]
+        .as_str()
+        .unwrap()
+        .ends_with(".waitForTaskToken")
+    {
+        let timeout = named
+            .iter()
+            .any(|catch| texts(&catch["ErrorEquals"]).contains(&"States.Timeout"));
+        assert!(
+            timeout,
+            "{name} waits for people, and does not say what happens when they do not come"
+        );
     }
 }
 
@@ -243,63 +312,67 @@ fn tasks_and_choices_say_why_with_their_fields_in_one_order() {
         "Next",
         "Default",
     ];
-    let text = read("statemachine/access-window.asl.json");
-    let machine = state_machine();
-    for (name, state) in states(&machine) {
-        assert!(
-            state["Comment"]
-                .as_str()
-                .is_some_and(|comment| comment.ends_with('.')),
-            "{name}: say why"
-        );
-        // serde_json sorts keys, so the order is read from the text: fields of a state stand six spaces in.
-        let start = text
-            .find(&format!("\n    {name:?}: {{"))
-            .unwrap_or_else(|| panic!("{name} is not on a line of its own"));
-        let lines = text[start + 1..]
-            .lines()
-            .skip(1)
-            .take_while(|line| !line.starts_with("    }"));
-        let fields = lines
-            .filter_map(|line| line.strip_prefix("      \""))
-            .map(|line| line.split('"').next().unwrap());
-        let places: Vec<_> = fields
-            .map(|field| {
-                order
-                    .iter()
-                    .position(|known| *known == field)
-                    .unwrap_or_else(|| panic!("{name}: {field}?"))
-            })
-            .collect();
-        assert!(
-            places.is_sorted(),
-            "{name}: fields stand in the order {order:?}"
-        );
+    for (_, file) in STATE_MACHINES {
+        let text = read(file);
+        let machine = state_machine(file);
+        for (name, state) in states(&machine) {
+            assert!(
+                state["Comment"]
+                    .as_str()
+                    .is_some_and(|comment| comment.ends_with('.')),
+                "{name}: say why"
+            );
+            // serde_json sorts keys, so the order is read from the text: fields of a state stand six spaces in.
+            let start = text
+                .find(&format!("\n    {name:?}: {{"))
+                .unwrap_or_else(|| panic!("{name} is not on a line of its own"));
+            let lines = text[start + 1..]
+                .lines()
+                .skip(1)
+                .take_while(|line| !line.starts_with("    }"));
+            let fields = lines
+                .filter_map(|line| line.strip_prefix("      \""))
+                .map(|line| line.split('"').next().unwrap());
+            let places: Vec<_> = fields
+                .map(|field| {
+                    order
+                        .iter()
+                        .position(|known| *known == field)
+                        .unwrap_or_else(|| panic!("{name}: {field}?"))
+                })
+                .collect();
+            assert!(
+                places.is_sorted(),
+                "{name}: fields stand in the order {order:?}"
+            );
+        }
     }
 }
 
 #[test]
 fn a_function_is_over_before_its_task() {
-    let (machine, template) = (state_machine(), template());
-    for (name, task) in tasks(&machine) {
-        // Await Approval waits for people, and Announce Opened must not hold up the end of the window.
-        if ["Await Approval", "Announce Opened"].contains(&name.as_str()) {
-            continue;
+    let template = template();
+    for machine in state_machines() {
+        for (name, task) in tasks(&machine) {
+            // Await Approval waits for people, and Announce Opened must not hold up the end of the window.
+            if ["Await Approval", "Announce Opened"].contains(&name.as_str()) {
+                continue;
+            }
+            let function = &template["Resources"][format!("{}Function", function_of(task))]["Properties"]
+                ["Timeout"];
+            assert!(
+                task["TimeoutSeconds"].as_u64() > function.as_u64(),
+                "{name}: a cut-off task would hide why the function was slow"
+            );
         }
-        let function = &template["Resources"][format!("{}Function", function_of(task))]["Properties"]
-            ["Timeout"];
-        assert!(
-            task["TimeoutSeconds"].as_u64() > function.as_u64(),
-            "{name}: a cut-off task would hide why the function was slow"
-        );
     }
 }
 
 #[test]
 fn retries_name_exactly_the_errors_that_may_heal() {
-    let machine = state_machine();
+    let machines = state_machines();
     let (mut retried, mut caught) = (BTreeSet::new(), BTreeSet::new());
-    for (_, task) in tasks(&machine) {
+    for (_, task) in machines.iter().flat_map(tasks) {
         let names = |field: &str| {
             objects(task, field)
                 .iter()
@@ -311,6 +384,9 @@ fn retries_name_exactly_the_errors_that_may_heal() {
         caught.extend(names("Catch"));
     }
     for name in ErrorName::ALL {
+        if NEVER_IN_A_STATE_MACHINE.contains(&name) {
+            continue;
+        }
         let (retried, caught) = (retried.remove(name.as_str()), caught.remove(name.as_str()));
         assert_eq!(retried, name.retryable(), "{name}: is it retried?");
         assert_eq!(
@@ -325,6 +401,33 @@ fn retries_name_exactly_the_errors_that_may_heal() {
             "nothing returns the error {name}"
         );
     }
+}
+
+/// What starts the machine that closes: Scheduler and reconcile with a request, EventBridge with an execution.
+fn closing_inputs() -> [Value; 2] {
+    let template = template();
+    let transformer =
+        &template["Resources"]["ExecutionEnded"]["Properties"]["Targets"][0]["InputTransformer"];
+    let event = json!({"detail": {
+        "executionArn": "arn:aws:states:us-east-1:123456789012:execution:m:e",
+        "startDate": 1_767_225_600_000_i64,
+        "status": "ABORTED"
+    }});
+    let mut ended = transformer["InputTemplate"].as_str().unwrap().to_owned();
+    for (name, path) in transformer["InputPathsMap"].as_object().unwrap() {
+        let pointer = path.as_str().unwrap().replace(['$', '.'], "/");
+        let value = event
+            .pointer(&pointer[1..])
+            .unwrap_or_else(|| panic!("the event has no {path}"));
+        let text = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
+        ended = ended.replace(&format!("<{name}>"), &text);
+    }
+    [
+        json!({"version": 1, "request_id": "r-0123456789abcdef", "action": "close"}),
+        serde_json::from_str(&ended).unwrap_or_else(|error| panic!("{ended}: {error}")),
+    ]
 }
 
 /// A payload as a function gets it, with examples in place of expressions.
@@ -360,9 +463,17 @@ fn assert_reads<T: DeserializeOwned>(name: &str, payload: Value) {
 
 #[test]
 fn every_function_takes_its_payloads() {
-    let machine = state_machine();
-    for (name, task) in tasks(&machine) {
-        let payload = example(&task["Arguments"]["Payload"]);
+    let machines = state_machines();
+    for (name, task) in machines.iter().flat_map(tasks) {
+        let payload = &task["Arguments"]["Payload"];
+        if payload == "{% $states.context.Execution.Input %}" {
+            assert_eq!(function_of(task), "DisableLogin", "{name}");
+            for input in closing_inputs() {
+                assert_reads::<payload::DisableLogin>(name, input);
+            }
+            continue;
+        }
+        let payload = example(payload);
         match function_of(task) {
             "ComputeWait" => assert_reads::<payload::ComputeWait>(name, payload),
             "Notify" => assert_reads::<payload::Notify>(name, payload),
@@ -375,8 +486,32 @@ fn every_function_takes_its_payloads() {
 }
 
 #[test]
+fn the_end_of_an_execution_is_told_by_its_arn_and_start() {
+    // compute-wait makes the request's id of the same two, from the context object: the instants must have one unit.
+    let [_, ended] = closing_inputs();
+    let payload: payload::DisableLogin = serde_json::from_value(ended).unwrap();
+    let payload::DisableLogin::ExecutionEnded {
+        execution_arn,
+        started_at_millis,
+        status,
+        ..
+    } = payload
+    else {
+        panic!("{payload:?}");
+    };
+    assert_eq!(
+        (execution_arn.as_str(), started_at_millis, status.as_str()),
+        (
+            "arn:aws:states:us-east-1:123456789012:execution:m:e",
+            1_767_225_600_000,
+            "ABORTED"
+        )
+    );
+}
+
+#[test]
 fn computed_words_of_payloads_are_in_the_contract() {
-    let machine = state_machine();
+    let machine = json!(state_machines());
     visit_objects(&machine, &mut |object| {
         if let Some(action) = object.get("close_action") {
             let payload =
@@ -385,7 +520,7 @@ fn computed_words_of_payloads_are_in_the_contract() {
         }
         if let Some(Value::String(event)) = object.get("outcome")
             && !event.starts_with("{%")
-            && event != "accepted"
+            && !["accepted", "nothing_to_close"].contains(&event.as_str())
         {
             assert_reads::<payload::Event>("Announce Outcome", json!(event));
         }
@@ -419,11 +554,16 @@ fn outcomes() -> BTreeMap<String, BTreeSet<String>> {
         Outcome::Opened { end: text() },
         Outcome::NotYet { wait_until: text() },
         Outcome::Closed,
+        Outcome::NothingToClose,
         Outcome::EndedRoleStillOpen { open_until: text() },
     ]
     .into_iter()
     .map(|outcome| {
-        let answer = serde_json::to_value(payload::Answer::from(outcome)).unwrap();
+        let answer = payload::Answer {
+            request_id: Some(serde_json::from_value(json!("r-0123456789abcdef")).unwrap()),
+            ..payload::Answer::from(outcome)
+        };
+        let answer = serde_json::to_value(answer).unwrap();
         let fields = answer.as_object().unwrap().keys().cloned().collect();
         (answer["outcome"].as_str().unwrap().to_owned(), fields)
     })
@@ -432,8 +572,8 @@ fn outcomes() -> BTreeMap<String, BTreeSet<String>> {
 
 #[test]
 fn choices_know_only_outcomes_of_the_contract() {
-    let (machine, outcomes) = (state_machine(), outcomes());
-    let text = machine.to_string();
+    let outcomes = outcomes();
+    let text = json!(state_machines()).to_string();
     for part in text.split(".outcome = '").skip(1) {
         let outcome = part.split('\'').next().unwrap();
         assert!(
@@ -497,40 +637,48 @@ fn limit(machine: &Value, choice: &str, before: &str) -> u64 {
         .unwrap()
 }
 
-#[test]
-fn an_execution_never_runs_out_of_events() {
-    let machine = state_machine();
+/// Entered and exited.
+const EVENTS_OF_CHOICE_OR_WAIT: u64 = 2;
+
+/// The most events of Disable Login with all its rounds, and of every state once.
+fn events_of_closing(machine: &Value) -> u64 {
     let state = |name: &str| &machine["States"][name];
-    let choice_or_wait = 2;
-
-    let settling = limit(&machine, "Approved?", "$n_settle_rounds < ")
-        * (events_of(state("Await Approval"))
-            + events_of(state("Settle Decision"))
-            + choice_or_wait);
-    let opening = limit(&machine, "Opened?", "$n_early_wakes < ")
-        * (choice_or_wait + events_of(state("Enable Login")) + choice_or_wait);
-    let close = events_of(state("Disable Login")) + choice_or_wait;
-    let early = limit(&machine, "Closed?", "$n_early_wakes <= ") * (close + choice_or_wait);
-    let rounds = limit(&machine, "Keep Closing?", "$n_close_rounds >= ");
-    let pages = rounds / limit(&machine, "Keep Closing?", "$n_close_rounds % ") + 1;
-    let closing = rounds * (close + choice_or_wait + choice_or_wait)
-        + pages * events_of(state("Announce Close Failing"));
-    let once: u64 = tasks(&machine)
-        .map(|(_, task)| events_of(task))
-        .sum::<u64>()
-        + 2 * states(&machine).len() as u64;
-
-    let most = settling + opening + early + closing + once;
-    assert!(most < MAX_EVENTS, "{most} events at worst");
+    let close = events_of(state("Disable Login")) + EVENTS_OF_CHOICE_OR_WAIT;
+    let early =
+        limit(machine, "Closed?", "$n_early_wakes <= ") * (close + EVENTS_OF_CHOICE_OR_WAIT);
+    let rounds = limit(machine, "Keep Closing?", "$n_close_rounds >= ");
     assert!(
         rounds * 60 > 12 * 60 * 60,
         "a database may be down for half a day"
     );
+    let pages = rounds / limit(machine, "Keep Closing?", "$n_close_rounds % ") + 1;
+    let closing = rounds * (close + 2 * EVENTS_OF_CHOICE_OR_WAIT)
+        + pages * events_of(state("Announce Close Failing"));
+    let once: u64 = tasks(machine).map(|(_, task)| events_of(task)).sum::<u64>()
+        + 2 * states(machine).len() as u64;
+    early + closing + once
+}
+
+#[test]
+fn an_execution_never_runs_out_of_events() {
+    let machine = access_window();
+    let state = |name: &str| &machine["States"][name];
+    let settling = limit(&machine, "Approved?", "$n_settle_rounds < ")
+        * (events_of(state("Await Approval"))
+            + events_of(state("Settle Decision"))
+            + EVENTS_OF_CHOICE_OR_WAIT);
+    let opening = limit(&machine, "Opened?", "$n_early_wakes < ")
+        * (events_of(state("Enable Login")) + 2 * EVENTS_OF_CHOICE_OR_WAIT);
+    let most = settling + opening + events_of_closing(&machine);
+    assert!(most < MAX_EVENTS, "{most} events at worst");
+
+    let most = events_of_closing(&close_window());
+    assert!(most < MAX_EVENTS, "{most} events at worst");
 }
 
 #[test]
 fn a_slow_message_hardly_holds_up_the_end_of_the_window() {
-    let machine = state_machine();
+    let machine = access_window();
     let task = &machine["States"]["Announce Opened"];
     let tries = 1 + attempts_of(task);
     let waits: u64 = objects(task, "Retry")
@@ -545,9 +693,9 @@ fn a_slow_message_hardly_holds_up_the_end_of_the_window() {
 
 #[test]
 fn what_travels_between_states_is_an_id_and_instants() {
-    let machine = state_machine();
+    let machines = json!(state_machines());
     let mut variables = BTreeSet::new();
-    visit_objects(&machine, &mut |object| {
+    visit_objects(&machines, &mut |object| {
         if let Some(Value::Object(assigned)) = object.get("Assign") {
             variables.extend(assigned.keys().cloned());
         }
@@ -569,15 +717,26 @@ fn what_travels_between_states_is_an_id_and_instants() {
     assert_eq!(variables, expected.map(str::to_owned).into());
 }
 
+/// What the README says about each machine: from its diagram to the next.
+fn readme_by_machine() -> Vec<(Value, String)> {
+    let readme = read("statemachine/README.md");
+    let parts: Vec<&str> = readme.split("```mermaid").skip(1).collect();
+    assert_eq!(parts.len(), STATE_MACHINES.len(), "one diagram for each");
+    let machines = state_machines().into_iter();
+    machines.zip(parts.into_iter().map(str::to_owned)).collect()
+}
+
 #[test]
 fn the_readme_names_every_state_and_every_error() {
-    let readme = read("statemachine/README.md");
-    for name in states(&state_machine()).keys() {
-        assert!(
-            readme.contains(&format!("| {name} |")),
-            "the table of states has no row for {name}"
-        );
+    for (machine, part) in readme_by_machine() {
+        for name in states(&machine).keys() {
+            assert!(
+                part.contains(&format!("| {name} |")),
+                "the table of states has no row for {name}"
+            );
+        }
     }
+    let readme = read("statemachine/README.md");
     for name in ErrorName::ALL {
         assert!(
             readme.contains(&format!("| `{name}` |")),
@@ -587,14 +746,24 @@ fn the_readme_names_every_state_and_every_error() {
 }
 
 #[test]
-fn the_diagram_in_the_readme_is_the_graph() {
-    let readme = read("statemachine/README.md");
-    let diagram = readme
-        .split("```mermaid")
-        .nth(1)
-        .and_then(|rest| rest.split("```").next())
-        .expect("no diagram");
-    // A line is `a["State"]`, or `a --> b`, with any label on the arrow.
+fn each_diagram_in_the_readme_is_the_graph() {
+    for (machine, part) in readme_by_machine() {
+        let drawn = arrows(part.split("```").next().unwrap());
+        let real: BTreeSet<(String, String)> = states(&machine)
+            .iter()
+            .flat_map(|(name, state)| ways_out(state).into_iter().map(|next| (name.clone(), next)))
+            .collect();
+        let missing: Vec<_> = real.difference(&drawn).collect();
+        let invented: Vec<_> = drawn.difference(&real).collect();
+        assert!(
+            missing.is_empty() && invented.is_empty(),
+            "missing: {missing:?}\ninvented: {invented:?}"
+        );
+    }
+}
+
+/// The arrows of a diagram. A line is `a["State"]`, or `a --> b`, with any label on the arrow.
+fn arrows(diagram: &str) -> BTreeSet<(String, String)> {
     let mut names = BTreeMap::new();
     let mut drawn = BTreeSet::new();
     for line in diagram.lines().map(str::trim) {
@@ -610,15 +779,5 @@ fn the_diagram_in_the_readme_is_the_graph() {
             drawn.insert((names[from.trim()].clone(), names[to.trim()].clone()));
         }
     }
-    let machine = state_machine();
-    let real: BTreeSet<(String, String)> = states(&machine)
-        .iter()
-        .flat_map(|(name, state)| ways_out(state).into_iter().map(|next| (name.clone(), next)))
-        .collect();
-    let missing: Vec<_> = real.difference(&drawn).collect();
-    let invented: Vec<_> = drawn.difference(&real).collect();
-    assert!(
-        missing.is_empty() && invented.is_empty(),
-        "missing: {missing:?}\ninvented: {invented:?}"
-    );
+    drawn
 }

@@ -1,11 +1,12 @@
-//! The template: names, rights, secrets, and its agreement with the crates and the state machine.
+//! The template: names, rights, secrets, and its agreement with the crates and the state machines.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
 use crate::repository::{
-    FUNCTIONS, files, read, root, state_machine, template, texts, visit_objects,
+    FUNCTIONS, LOG_IN, STATE_MACHINES, files, read, root, state_machine, template, texts,
+    visit_objects,
 };
 
 /// Statements whose actions have no resource type at AWS, so that no ARN can be named:
@@ -60,7 +61,7 @@ fn iam_statements(template: &Value) -> Vec<(String, Value)> {
 }
 
 #[test]
-fn each_function_is_a_crate_and_a_substitution() {
+fn each_function_is_a_crate() {
     let template = template();
     let functions = resources_of_type(&template, "AWS::Serverless::Function");
     let named: BTreeSet<&str> = functions.iter().map(|(name, _)| name.as_str()).collect();
@@ -70,8 +71,6 @@ fn each_function_is_a_crate_and_a_substitution() {
         .collect();
     assert_eq!(named, expected.iter().map(String::as_str).collect());
 
-    let substitutions =
-        &template["Resources"]["StateMachine"]["Properties"]["DefinitionSubstitutions"];
     for function in FUNCTIONS {
         let id = logical_id(function);
         let resource = &template["Resources"][&id];
@@ -85,26 +84,63 @@ fn each_function_is_a_crate_and_a_substitution() {
                 .exists(),
             "no crate {function}"
         );
-        assert_eq!(
-            substitutions[format!("{id}Arn")],
-            json!({"Fn::GetAtt": [id, "Arn"]})
-        );
     }
 }
 
 #[test]
 fn each_substitution_is_used_and_each_use_is_substituted() {
     let template = template();
-    let substitutions =
-        template["Resources"]["StateMachine"]["Properties"]["DefinitionSubstitutions"].clone();
-    let given: BTreeSet<String> = substitutions.as_object().unwrap().keys().cloned().collect();
-    let text = state_machine().to_string();
-    let used: BTreeSet<String> = text
-        .split("${")
-        .skip(1)
-        .map(|rest| rest.split_once('}').unwrap().0.to_owned())
-        .collect();
-    assert_eq!(given, used);
+    let machines = resources_of_type(&template, "AWS::StepFunctions::StateMachine");
+    assert_eq!(machines.len(), STATE_MACHINES.len());
+    for (id, file) in STATE_MACHINES {
+        let properties = &template["Resources"][id]["Properties"];
+        assert_eq!(properties["DefinitionS3Location"], file);
+        let given = properties["DefinitionSubstitutions"].as_object().unwrap();
+        let text = state_machine(file).to_string();
+        let used: BTreeSet<&str> = text
+            .split("${")
+            .skip(1)
+            .map(|rest| rest.split_once('}').unwrap().0)
+            .collect();
+        assert_eq!(
+            given.keys().map(String::as_str).collect::<BTreeSet<_>>(),
+            used
+        );
+        for (name, value) in given {
+            if let Some(function) = name.strip_suffix("Arn") {
+                assert_eq!(*value, json!({"Fn::GetAtt": [function, "Arn"]}), "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn each_state_machine_may_call_exactly_the_functions_it_names() {
+    let template = template();
+    for (id, file) in STATE_MACHINES {
+        let text = state_machine(file).to_string();
+        let named: BTreeSet<&str> = text
+            .split("${")
+            .skip(1)
+            .filter_map(|rest| rest.split_once("Arn}"))
+            .map(|(function, _)| function)
+            .filter(|function| function.ends_with("Function"))
+            .collect();
+        let role = template["Resources"][id]["Properties"]["RoleArn"]["Fn::GetAtt"][0]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        let statements = iam_statements(&template);
+        let callable: BTreeSet<&str> = statements
+            .iter()
+            .filter(|(name, statement)| {
+                *name == role && statement["Action"] == "lambda:InvokeFunction"
+            })
+            .flat_map(|(_, statement)| statement["Resource"].as_array().unwrap())
+            .map(|resource| resource["Fn::GetAtt"][0].as_str().unwrap())
+            .collect();
+        assert_eq!(callable, named, "{id}");
+    }
 }
 
 #[test]
@@ -159,17 +195,13 @@ fn each_function_has_a_role_and_a_log_group_of_its_own() {
 }
 
 #[test]
-fn only_the_functions_that_open_postgresql_are_in_the_vpc() {
+fn only_the_functions_that_log_in_to_postgresql_are_in_the_vpc() {
     let template = template();
     for function in FUNCTIONS {
         let in_vpc = template["Resources"][logical_id(function)]["Properties"]
             .get("VpcConfig")
             .is_some();
-        assert_eq!(
-            in_vpc,
-            ["enable-login", "disable-login"].contains(&function),
-            "{function}"
-        );
+        assert_eq!(in_vpc, LOG_IN.contains(&function), "{function}");
     }
 }
 
@@ -189,12 +221,19 @@ fn rights_are_verbs_on_named_resources() {
     }
 }
 
+/// The index that a statement is about, if it is one. It holds one kind of row, so no rows are named.
+fn index_of(statement: &Value) -> Option<&str> {
+    let resource = statement["Resource"]["Fn::Sub"].as_str()?;
+    Some(resource.split_once("/index/")?.1)
+}
+
 #[test]
 fn rights_on_the_table_name_the_rows() {
     for (name, statement) in iam_statements(&template()) {
         if texts(&statement["Action"])
             .iter()
             .any(|action| action.starts_with("dynamodb:"))
+            && index_of(&statement).is_none()
         {
             let rows = &statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"];
             assert!(!texts(rows).is_empty(), "{name}: name the rows");
@@ -203,7 +242,7 @@ fn rights_on_the_table_name_the_rows() {
 }
 
 /// What each method of `access_aws::table::Table` does in the table.
-const RIGHTS_OF_METHODS: [(&str, &[&str]); 15] = [
+const RIGHTS_OF_METHODS: [(&str, &[&str]); 22] = [
     ("create_request", &["PutItem request#*"]),
     ("request", &["GetItem request#*"]),
     ("park_token", &["PutItem token#*"]),
@@ -214,7 +253,14 @@ const RIGHTS_OF_METHODS: [(&str, &[&str]); 15] = [
     ("pin_server", &["UpdateItem request#*"]),
     ("record_refusal", &["UpdateItem request#*"]),
     ("arm", &["PutItem windows#*", "UpdateItem request#*"]),
+    ("adopt_window", &["PutItem windows#*"]),
+    ("remove_adopted", &["DeleteItem windows#*"]),
     ("end_early", &["GetItem windows#*", "UpdateItem windows#*"]),
+    (
+        "mark_opened",
+        &["GetItem windows#*", "UpdateItem windows#*"],
+    ),
+    ("open_windows", &["Query open-windows"]),
     ("windows", &["Query windows#*"]),
     (
         "record_closing",
@@ -222,7 +268,7 @@ const RIGHTS_OF_METHODS: [(&str, &[&str]); 15] = [
     ),
     ("was_sent", &["GetItem request#*"]),
     ("record_sent", &["PutItem request#*"]),
-    ("keep_facts", &["PutItem request#*"]),
+    ("keep_facts", &["UpdateItem request#*"]),
     ("has_facts", &["GetItem request#*"]),
     ("facts", &["GetItem request#*"]),
 ];
@@ -290,6 +336,7 @@ fn each_function_has_the_rights_on_the_table_that_it_uses() {
                 let rows =
                     &statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"];
                 given.extend(texts(rows).iter().map(|row| format!("{action} {row}")));
+                given.extend(index_of(statement).map(|index| format!("{action} {index}")));
             }
         }
         assert_eq!(
@@ -321,33 +368,70 @@ fn the_deciding_rights_have_one_holder() {
             }
         }
     }
-    let key = |key: &str| json!({"Fn::GetAtt": [key, "Arn"]}).to_string();
+    let arn = |id: &str| json!({"Fn::GetAtt": [id, "Arn"]}).to_string();
+    let start_closing = format!("states:StartExecution {}", json!({"Ref": "CloseWindow"}));
+    let secrets = |holder: &str| {
+        let named = holders.keys().find(|right| {
+            right.starts_with("secretsmanager:GetSecretValue") && right.contains(holder)
+        });
+        named.unwrap().clone()
+    };
+    for (right, several) in [
+        (
+            start_closing,
+            &[
+                "ExecutionEndedRole",
+                "OperatorPolicy",
+                "ReconcileRole",
+                "WindowEndRole",
+            ][..],
+        ),
+        (
+            secrets("CloserSecretPattern"),
+            &["DisableLoginRole", "ReconcileRole"],
+        ),
+        (
+            "dynamodb:PutItem windows#*".to_owned(),
+            &["EnableLoginRole", "ReconcileRole"],
+        ),
+        (
+            "dynamodb:DeleteItem windows#*".to_owned(),
+            &["DisableLoginRole", "ReconcileRole"],
+        ),
+        (secrets("OpenerSecretPattern"), &["EnableLoginRole"]),
+        (
+            format!("sqs:SendMessage {}", arn("DeadLetters")),
+            &["WindowEndRole"],
+        ),
+    ] {
+        let several = several.iter().map(|holder| (*holder).to_owned()).collect();
+        assert_eq!(holders.get(&right), Some(&several), "{right}");
+    }
     for (right, holder) in [
         ("states:SendTaskSuccess \"*\"".to_owned(), "ApprovalRole"),
         (
-            format!("kms:GenerateMac {}", key("LinkKey")),
+            format!("kms:GenerateMac {}", arn("LinkKey")),
             "NotifyMakesLinks",
         ),
         (
-            format!("kms:VerifyMac {}", key("LinkKey")),
+            format!("kms:VerifyMac {}", arn("LinkKey")),
             "ApprovalVerifiesLinksAndSealsVotes",
         ),
         (
-            format!("kms:GenerateMac {}", key("VoteKey")),
+            format!("kms:GenerateMac {}", arn("VoteKey")),
             "ApprovalVerifiesLinksAndSealsVotes",
         ),
         (
-            format!("kms:VerifyMac {}", key("VoteKey")),
+            format!("kms:VerifyMac {}", arn("VoteKey")),
             "EnableLoginVerifiesVotes",
         ),
         ("sns:Publish {\"Ref\":\"Topic\"}".to_owned(), "NotifyRole"),
         ("dynamodb:PutItem vote#*".to_owned(), "ApprovalRole"),
         ("dynamodb:PutItem token#*".to_owned(), "ApprovalRole"),
         ("dynamodb:GetItem token#*".to_owned(), "ApprovalRole"),
-        ("dynamodb:PutItem windows#*".to_owned(), "EnableLoginRole"),
         (
-            "dynamodb:DeleteItem windows#*".to_owned(),
-            "DisableLoginRole",
+            format!("iam:PassRole {}", arn("WindowEndRole")),
+            "EnableLoginRole",
         ),
     ] {
         assert_eq!(
@@ -364,6 +448,142 @@ fn the_deciding_rights_have_one_holder() {
         .keys()
         .any(|right| right.contains("SendTaskFailure"));
     assert!(!fails_tasks, "nobody needs to fail the waiting task");
+}
+
+#[test]
+fn enable_login_passes_its_role_to_scheduler_only() {
+    let statements = iam_statements(&template());
+    let passes: Vec<_> = statements
+        .iter()
+        .filter(|(_, statement)| texts(&statement["Action"]).contains(&"iam:PassRole"))
+        .collect();
+    assert_eq!(passes.len(), 1);
+    assert_eq!(
+        passes[0].1["Condition"]["StringEquals"]["iam:PassedToService"],
+        "scheduler.amazonaws.com"
+    );
+}
+
+#[test]
+fn roles_for_services_are_taken_only_for_this_account() {
+    let template = template();
+    for (name, role) in resources_of_type(&template, "AWS::IAM::Role") {
+        let statement = &role["Properties"]["AssumeRolePolicyDocument"]["Statement"][0];
+        let service = statement["Principal"]["Service"].as_str().unwrap();
+        if service != "lambda.amazonaws.com" {
+            assert_eq!(
+                statement["Condition"]["StringEquals"]["aws:SourceAccount"],
+                json!({"Ref": "AWS::AccountId"}),
+                "{name}: {service} could be told by another account to take it"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_end_of_every_execution_without_success_starts_a_closing() {
+    let template = template();
+    let rule = &template["Resources"]["ExecutionEnded"]["Properties"];
+    let detail = &rule["EventPattern"]["detail"];
+    assert_eq!(detail["stateMachineArn"], json!([{"Ref": "StateMachine"}]));
+    assert_eq!(texts(&detail["status"]), ["ABORTED", "FAILED", "TIMED_OUT"]);
+    let target = &rule["Targets"][0];
+    assert_eq!(target["Arn"], json!({"Ref": "CloseWindow"}));
+    assert_eq!(
+        target["DeadLetterConfig"]["Arn"],
+        json!({"Fn::GetAtt": ["DeadLetters", "Arn"]})
+    );
+    assert_eq!(target["RetryPolicy"]["MaximumEventAgeInSeconds"], 86_400);
+}
+
+#[test]
+fn the_index_is_the_one_that_is_read() {
+    let template = template();
+    let index = &template["Resources"]["Table"]["Properties"]["GlobalSecondaryIndexes"][0];
+    let name = index["IndexName"].as_str().unwrap();
+    let table = read("crates/access-aws/src/table.rs");
+    assert!(table.contains(&format!("OPEN_WINDOWS_INDEX: &str = \"{name}\"")));
+    let keys: Vec<_> = index["KeySchema"].as_array().unwrap().iter().collect();
+    assert_eq!(keys[0]["AttributeName"], "kind");
+    assert_eq!(index["Projection"]["ProjectionType"], "KEYS_ONLY");
+}
+
+/// The metrics that a crate writes, by their names.
+fn metrics_of(function: &str) -> BTreeSet<String> {
+    let text = read(&format!("crates/{function}/src/handler.rs"));
+    let (_, from) = text.split_once("lambda_shell::metrics(").unwrap();
+    let (call, _) = from.split_once("timestamp_millis").unwrap();
+    call.split('"')
+        .skip(1)
+        .step_by(2)
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn alarms_watch_metrics_that_exist_and_page_operators() {
+    let template = template();
+    let written = metrics_of("reconcile");
+    let mut watched = BTreeSet::new();
+    let alarms = resources_of_type(&template, "AWS::CloudWatch::Alarm");
+    for (name, alarm) in &alarms {
+        let properties = &alarm["Properties"];
+        assert_eq!(
+            properties["AlarmActions"],
+            json!([{"Ref": "OperatorTopic"}]),
+            "{name} pages nobody"
+        );
+        if properties["Namespace"] == "Latchkey" {
+            let metric = properties["MetricName"].as_str().unwrap();
+            assert!(written.contains(metric), "{name}: nothing writes {metric}");
+            assert_eq!(
+                properties["Dimensions"],
+                json!([{"Name": "Deployment", "Value": {"Ref": "AWS::StackName"}}]),
+                "{name}"
+            );
+            watched.insert(metric.to_owned());
+        }
+    }
+    // What is only observed pages nobody.
+    let unwatched: Vec<_> = written.difference(&watched).collect();
+    assert_eq!(unwatched, ["AccessOutsideWindowsObserved"]);
+    let silent = &template["Resources"]["ReconcileSilentAlarm"]["Properties"];
+    assert_eq!(silent["MetricName"], "ReconcileRounds");
+    assert_eq!(silent["TreatMissingData"], "breaching");
+}
+
+#[test]
+fn the_dashboard_shows_every_alarm_and_every_metric() {
+    let template = template();
+    let body = &template["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"];
+    let body = body.as_str().unwrap();
+    serde_json::from_str::<Value>(body).expect("the dashboard is not JSON");
+    for (name, _) in resources_of_type(&template, "AWS::CloudWatch::Alarm") {
+        assert!(
+            body.contains(&format!("${{{name}.Arn}}")),
+            "{name} is missing"
+        );
+    }
+    for metric in metrics_of("reconcile") {
+        assert!(body.contains(&format!("{metric:?}")), "{metric} is missing");
+    }
+}
+
+#[test]
+fn every_pace_of_reconcile_has_its_rate_and_period() {
+    let template = template();
+    let paces = &template["Mappings"]["ReconcileMinutes"];
+    let allowed = template["Parameters"]["ReconcileMinutes"]["AllowedValues"]
+        .as_array()
+        .unwrap();
+    assert_eq!(paces.as_object().unwrap().len(), allowed.len());
+    for minutes in allowed {
+        let minutes = minutes.as_u64().unwrap();
+        let pace = &paces[minutes.to_string()];
+        assert_eq!(pace["Seconds"].as_u64(), Some(minutes * 60));
+        let unit = if minutes == 1 { "minute" } else { "minutes" };
+        assert_eq!(pace["Rate"], format!("rate({minutes} {unit})"));
+    }
 }
 
 #[test]
@@ -393,16 +613,18 @@ fn people_can_never_answer_the_waiting_task() {
 #[test]
 fn the_history_is_encrypted_and_stays_out_of_the_logs() {
     let template = template();
-    let properties = &template["Resources"]["StateMachine"]["Properties"];
     assert_eq!(
-        properties["EncryptionConfiguration"]["Type"],
+        template["Resources"]["StateMachine"]["Properties"]["EncryptionConfiguration"]["Type"],
         "CUSTOMER_MANAGED_KMS_KEY"
     );
-    assert_eq!(
-        properties["LoggingConfiguration"]["IncludeExecutionData"],
-        json!(false)
-    );
-    assert_eq!(properties["StateMachineType"], "STANDARD");
+    for (id, _) in STATE_MACHINES {
+        let properties = &template["Resources"][id]["Properties"];
+        assert_eq!(
+            properties["LoggingConfiguration"]["IncludeExecutionData"],
+            json!(false)
+        );
+        assert_eq!(properties["StateMachineType"], "STANDARD");
+    }
 }
 
 #[test]
@@ -446,7 +668,7 @@ fn table_and_keys_outlive_the_stack() {
 #[test]
 fn the_stack_deploys_twice_into_one_account() {
     for (id, resource) in template()["Resources"].as_object().unwrap() {
-        for (property, value) in resource["Properties"].as_object().unwrap() {
+        for (property, value) in resource["Properties"].as_object().into_iter().flatten() {
             // These name something else than the resource itself.
             let is_own_name = property.ends_with("Name")
                 && !["PolicyName", "StageName", "FunctionName", "MetricName"]

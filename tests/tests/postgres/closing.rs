@@ -420,7 +420,7 @@ impl Storm {
                         {
                             n_logins.fetch_add(1, Ordering::Relaxed);
                             // Some stay in, as a person would.
-                            let _ = session.simple_query("SELECT pg_sleep(random())").await;
+                            let _ = session.simple_query("SELECT pg_sleep(2 * random())").await;
                         }
                     }
                 })

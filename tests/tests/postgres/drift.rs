@@ -17,7 +17,12 @@ async fn an_untouched_window_leaves_nothing_behind() {
         let role = new_role(server).await;
         let before = facts(server, &server.accounts().opener).await;
         assert!(before.databases.len() >= 4, "{:?}", before.databases.keys());
-        assert!(before.databases.values().all(|it| matches!(it, DatabaseFacts::Read(_))));
+        assert!(
+            before
+                .databases
+                .values()
+                .all(|it| matches!(it, DatabaseFacts::Read(_)))
+        );
 
         open(server, &role).await;
         let session = session(server, &role).await;
@@ -35,7 +40,13 @@ async fn an_untouched_window_leaves_nothing_behind() {
 
         close(server, &role).await.unwrap();
         let after = facts(server, &server.accounts().closer).await;
-        assert_eq!(LeftBehind::between(&before, &after), LeftBehind { lines: Vec::new(), n_grave: 0 });
+        assert_eq!(
+            LeftBehind::between(&before, &after),
+            LeftBehind {
+                lines: Vec::new(),
+                n_grave: 0
+            }
+        );
     })
     .await;
 }
@@ -55,11 +66,22 @@ async fn each_change_in_a_window_is_named() {
             let after = facts(server, &server.accounts().closer).await;
             let left_behind = LeftBehind::between(&before, &after);
             for expected in *expected {
-                let named = left_behind.lines.iter().any(|line| line.starts_with(expected));
-                assert!(named, "on {major}: {statement}\n gave {:#?}\n not {expected}", left_behind.lines);
+                let named = left_behind
+                    .lines
+                    .iter()
+                    .any(|line| line.starts_with(expected));
+                assert!(
+                    named,
+                    "on {major}: {statement}\n gave {:#?}\n not {expected}",
+                    left_behind.lines
+                );
             }
             // What it names is new in one way only: no other line, grave or not, comes with it unexplained.
-            let n_grave = left_behind.lines.iter().filter(|line| line.starts_with("GRAVE ")).count();
+            let n_grave = left_behind
+                .lines
+                .iter()
+                .filter(|line| line.starts_with("GRAVE "))
+                .count();
             assert_eq!(n_grave as u64, left_behind.n_grave, "{statement}");
             assert_eq!(
                 n_grave > 0,
@@ -67,13 +89,23 @@ async fn each_change_in_a_window_is_named() {
                 "on {major}: {statement}\n gave {:#?}",
                 left_behind.lines
             );
-            assert!(left_behind.lines.iter().all(|line| !line.contains("hunter2")), "{left_behind:?}");
+            assert!(
+                left_behind
+                    .lines
+                    .iter()
+                    .all(|line| !line.contains("hunter2")),
+                "{left_behind:?}"
+            );
             before = after;
         }
 
         close(server, &role).await.unwrap();
         let last = facts(server, &server.accounts().closer).await;
-        assert_eq!(LeftBehind::between(&before, &last).lines, [""; 0], "closing itself shows nothing");
+        assert_eq!(
+            LeftBehind::between(&before, &last).lines,
+            [""; 0],
+            "closing itself shows nothing"
+        );
     })
     .await;
 }
@@ -84,7 +116,11 @@ async fn another_roles_password_cannot_be_seen() {
         let before = facts(server, &server.accounts().opener).await;
         run(server, "postgres", "ALTER ROLE master PASSWORD 'changed'").await;
         let after = facts(server, &server.accounts().closer).await;
-        assert_eq!(LeftBehind::between(&before, &after).lines, [""; 0], "mend the words in the message too");
+        assert_eq!(
+            LeftBehind::between(&before, &after).lines,
+            [""; 0],
+            "mend the words in the message too"
+        );
     })
     .await;
 }
@@ -104,16 +140,26 @@ async fn settings_of_a_hostile_database_neither_hide_nor_invent_anything() {
             "default_transaction_isolation = serializable",
         ] {
             for database in [APPLICATION_DATABASE, LATCHKEY_DATABASE] {
-                run(server, "postgres", &format!("ALTER DATABASE {database} SET {setting}")).await;
+                run(
+                    server,
+                    "postgres",
+                    &format!("ALTER DATABASE {database} SET {setting}"),
+                )
+                .await;
                 let name = setting.split(' ').next().unwrap();
-                expected.push(format!("GRAVE + setting of every role in {database} {name}="));
+                expected.push(format!(
+                    "GRAVE + setting of every role in {database} {name}="
+                ));
             }
         }
         let after = facts(server, &server.accounts().closer).await;
         let left_behind = LeftBehind::between(&before, &after);
         for expected in &expected {
             assert!(
-                left_behind.lines.iter().any(|line| line.to_lowercase().starts_with(&expected.to_lowercase())),
+                left_behind
+                    .lines
+                    .iter()
+                    .any(|line| line.to_lowercase().starts_with(&expected.to_lowercase())),
                 "{expected}: {left_behind:#?}"
             );
         }
@@ -129,8 +175,18 @@ async fn a_database_that_cannot_be_read_is_said_to_be_so() {
             run(server, "postgres", &format!("CREATE DATABASE {database}")).await;
         }
         let before = facts(server, &server.accounts().opener).await;
-        run(server, "postgres", "REVOKE CONNECT ON DATABASE closed FROM PUBLIC").await;
-        run(server, "postgres", "ALTER DATABASE crowded CONNECTION LIMIT 0").await;
+        run(
+            server,
+            "postgres",
+            "REVOKE CONNECT ON DATABASE closed FROM PUBLIC",
+        )
+        .await;
+        run(
+            server,
+            "postgres",
+            "ALTER DATABASE crowded CONNECTION LIMIT 0",
+        )
+        .await;
         run(server, "postgres", "DROP DATABASE gone").await;
         if major >= 17 {
             run(server, "trapped", LOGIN_TRAP).await;
@@ -145,16 +201,27 @@ async fn a_database_that_cannot_be_read_is_said_to_be_so() {
                 DatabaseFacts::Read(_) => None,
             })
             .collect();
-        let mut expected = BTreeMap::from([("closed", WhyUnread::NotAllowed), ("crowded", WhyUnread::Failed)]);
+        let mut expected = BTreeMap::from([
+            ("closed", WhyUnread::NotAllowed),
+            ("crowded", WhyUnread::Failed),
+        ]);
         if major >= 17 {
             expected.insert("trapped", WhyUnread::LoginTrigger);
         }
         assert_eq!(unread, expected);
         let lines = LeftBehind::between(&before, &after).lines;
         for name in expected.keys() {
-            assert!(lines.iter().any(|line| line.starts_with(&format!("not compared: {name}: "))), "{lines:#?}");
+            assert!(
+                lines
+                    .iter()
+                    .any(|line| line.starts_with(&format!("not compared: {name}: "))),
+                "{lines:#?}"
+            );
         }
-        assert!(lines.contains(&"- database gone owner rdsadmin".to_owned()), "{lines:#?}");
+        assert!(
+            lines.contains(&"- database gone owner rdsadmin".to_owned()),
+            "{lines:#?}"
+        );
         if major >= 17 {
             let trap = "GRAVE + event-trigger at login in trapped".to_owned();
             assert!(lines.contains(&trap), "{lines:#?}");
@@ -168,11 +235,19 @@ async fn a_database_that_cannot_be_read_is_said_to_be_so() {
 #[tokio::test]
 async fn a_server_without_a_free_connection_gives_an_error_in_time() {
     on_new_servers(async |server, _major| {
-        run(server, "postgres", "ALTER ROLE latchkey_closer CONNECTION LIMIT 0").await;
+        run(
+            server,
+            "postgres",
+            "ALTER ROLE latchkey_closer CONNECTION LIMIT 0",
+        )
+        .await;
         let login = login(&server.accounts().closer);
         let refused = read_facts(&endpoint(server), &login, &tls(server), LIMIT).await;
         assert!(
-            matches!(refused, Err(access_postgres::Error::TooManyConnections { .. })),
+            matches!(
+                refused,
+                Err(access_postgres::Error::TooManyConnections { .. })
+            ),
             "{refused:?}"
         );
     })
@@ -197,50 +272,299 @@ const LOGIN_TRAP: &str = "CREATE FUNCTION trap() RETURNS event_trigger LANGUAGE 
 type Change = (u32, &'static str, &'static str, &'static [&'static str]);
 
 const CHANGES: &[Change] = &[
-    (13, "postgres", "CREATE ROLE mallory LOGIN PASSWORD 'hunter2'", &["GRAVE + role mallory (oid "]),
-    (13, "postgres", "ALTER ROLE mallory VALID UNTIL '2040-01-01 00:00Z'", &["GRAVE - role mallory", "GRAVE + role mallory"]),
-    (13, "postgres", "ALTER ROLE app LOGIN", &["GRAVE - role app (oid", "GRAVE + role app (oid"]),
-    (13, "postgres", "ALTER ROLE app CREATEDB", &["GRAVE + role app (oid"]),
-    (13, "postgres", "GRANT pg_monitor TO reporting", &["GRAVE + membership reporting in pg_monitor by "]),
-    (13, "postgres", "GRANT pg_monitor TO reporting WITH ADMIN OPTION", &["GRAVE - membership reporting", "GRAVE + membership reporting"]),
-    (13, "postgres", "ALTER ROLE app SET search_path = evil", &["GRAVE + setting of app in every database search_path=evil"]),
-    (13, "postgres", "ALTER ROLE app SET my.token = 'hunter2'", &["GRAVE + setting of app in every database my.token (md5 "]),
-    (13, "postgres", "ALTER ROLE app RESET ALL", &["GRAVE - setting of app in every database search_path=evil"]),
-    (13, "postgres", "GRANT CREATE ON DATABASE orders TO app", &["- database orders", "+ database orders"]),
-    (13, "postgres", "SELECT pg_create_physical_replication_slot('copy')", &["+ slot copy physical"]),
-    (13, "postgres", "CREATE DATABASE another", &["+ database another owner", "+ in another: schema public"]),
-    (13, "orders", "BEGIN; CREATE TABLE kept (); PREPARE TRANSACTION 'kept'", &["GRAVE + prepared-transaction 'kept' owner "]),
-    (13, "orders", "ROLLBACK PREPARED 'kept'", &["- prepared-transaction 'kept'"]),
-    (13, "orders", "CREATE EVENT TRIGGER watch ON ddl_command_end EXECUTE FUNCTION watch()", &["GRAVE + in orders: event-trigger watch at ddl_command_end"]),
-    (13, "orders", "ALTER EVENT TRIGGER watch DISABLE", &["GRAVE - in orders: event-trigger watch", "GRAVE + in orders: event-trigger watch"]),
-    (13, "orders", "CREATE OR REPLACE FUNCTION settle() RETURNS int LANGUAGE sql AS 'SELECT 2'", &["- in orders: function public.settle()", "+ in orders: function public.settle()"]),
-    (13, "orders", "ALTER FUNCTION settle() SECURITY DEFINER", &["- in orders: function public.settle()", "+ in orders: definer-function public.settle()"]),
-    (14, "orders", "CREATE FUNCTION modern() RETURNS int RETURN 1", &["+ in orders: function public.modern()"]),
-    (14, "orders", "CREATE OR REPLACE FUNCTION modern() RETURNS int RETURN 2", &["- in orders: function public.modern()", "+ in orders: function public.modern()"]),
-    (13, "orders", "CREATE TRIGGER audit BEFORE INSERT ON sales EXECUTE FUNCTION audit()", &["+ in orders: trigger audit on public.sales calls public.audit()"]),
-    (13, "orders", "CREATE OR REPLACE VIEW open_sales AS SELECT id FROM sales WHERE id > 0", &["- in orders: rule \"_RETURN\" on public.open_sales", "+ in orders: rule \"_RETURN\" on public.open_sales"]),
-    (13, "orders", "CREATE RULE steal AS ON INSERT TO sales DO ALSO NOTHING", &["+ in orders: rule steal on public.sales"]),
-    (13, "orders", "DROP EXTENSION plpgsql CASCADE", &["- in orders: extension plpgsql", "GRAVE - in orders: event-trigger watch"]),
-    (13, "orders", "CREATE EXTENSION plpgsql", &["+ in orders: extension plpgsql"]),
-    (13, "orders", "CREATE POLICY everything ON sales USING (true)", &["+ in orders: policy everything on public.sales for * to {-} permissive"]),
-    (13, "orders", "ALTER POLICY everything ON sales TO app", &["+ in orders: policy everything on public.sales for * to {app}"]),
-    (13, "orders", "ALTER POLICY everything ON sales USING (id = 1)", &["+ in orders: policy everything on public.sales"]),
-    (13, "orders", "ALTER TABLE sales ENABLE ROW LEVEL SECURITY", &["+ in orders: relation public.sales of kind r owner rdsadmin row security"]),
-    (13, "orders", "GRANT SELECT ON sales TO PUBLIC", &["+ in orders: relation public.sales of kind r"]),
-    (13, "orders", "GRANT UPDATE (card) ON sales TO app", &["+ in orders: column public.sales.card acl {app=w/"]),
-    (13, "orders", "ALTER TABLE sales OWNER TO app", &["+ in orders: relation public.sales of kind r owner app"]),
-    (13, "orders", "CREATE SCHEMA hidden AUTHORIZATION app", &["+ in orders: schema hidden owner app"]),
-    (13, "orders", "ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO app", &["+ in orders: default-privileges of rdsadmin everywhere for r"]),
-    (13, "orders", "CREATE SERVER elsewhere FOREIGN DATA WRAPPER wrapper", &["+ in orders: server elsewhere owner"]),
-    (13, "orders", "ALTER SERVER elsewhere OPTIONS (host 'hunter2')", &["- in orders: server elsewhere", "+ in orders: server elsewhere"]),
-    (13, "orders", "CREATE USER MAPPING FOR PUBLIC SERVER elsewhere OPTIONS (password 'hunter2')", &["+ in orders: user-mapping of public on elsewhere"]),
-    (13, "orders", "CREATE FUNCTION pg_catalog.hidden() RETURNS int LANGUAGE sql AS 'SELECT 1'", &["+ in orders: function hidden()"]),
-    (13, "template1", "CREATE FUNCTION heirloom() RETURNS int LANGUAGE sql AS 'SELECT 1'", &["+ in template1: function public.heirloom()"]),
-    (13, "latchkey", "GRANT EXECUTE ON FUNCTION latchkey.open(text, timestamptz) TO latchkey_closer", &["GRAVE + in latchkey: manager definer-function latchkey.open(text,timestamp with time zone)"]),
-    (13, "latchkey", "ALTER FUNCTION latchkey.close(text) RESET ALL", &["GRAVE - in latchkey: manager definer-function latchkey.close(text)", "GRAVE + in latchkey: manager definer-function latchkey.close(text)"]),
-    (13, "latchkey", "GRANT INSERT ON latchkey.target TO app", &["GRAVE + in latchkey: manager relation latchkey.target"]),
-    (13, "latchkey", "GRANT CREATE ON SCHEMA latchkey TO app", &["GRAVE + in latchkey: manager schema latchkey"]),
-    (13, "latchkey", "CREATE FUNCTION latchkey.extra() RETURNS int LANGUAGE sql AS 'SELECT 1'", &["GRAVE + in latchkey: manager function latchkey.extra()"]),
+    (
+        13,
+        "postgres",
+        "CREATE ROLE mallory LOGIN PASSWORD 'hunter2'",
+        &["GRAVE + role mallory (oid "],
+    ),
+    (
+        13,
+        "postgres",
+        "ALTER ROLE mallory VALID UNTIL '2040-01-01 00:00Z'",
+        &["GRAVE - role mallory", "GRAVE + role mallory"],
+    ),
+    (
+        13,
+        "postgres",
+        "ALTER ROLE app LOGIN",
+        &["GRAVE - role app (oid", "GRAVE + role app (oid"],
+    ),
+    (
+        13,
+        "postgres",
+        "ALTER ROLE app CREATEDB",
+        &["GRAVE + role app (oid"],
+    ),
+    (
+        13,
+        "postgres",
+        "GRANT pg_monitor TO reporting",
+        &["GRAVE + membership reporting in pg_monitor by "],
+    ),
+    (
+        13,
+        "postgres",
+        "GRANT pg_monitor TO reporting WITH ADMIN OPTION",
+        &[
+            "GRAVE - membership reporting",
+            "GRAVE + membership reporting",
+        ],
+    ),
+    (
+        13,
+        "postgres",
+        "ALTER ROLE app SET search_path = evil",
+        &["GRAVE + setting of app in every database search_path=evil"],
+    ),
+    (
+        13,
+        "postgres",
+        "ALTER ROLE app SET my.token = 'hunter2'",
+        &["GRAVE + setting of app in every database my.token (md5 "],
+    ),
+    (
+        13,
+        "postgres",
+        "ALTER ROLE app RESET ALL",
+        &["GRAVE - setting of app in every database search_path=evil"],
+    ),
+    (
+        13,
+        "postgres",
+        "GRANT CREATE ON DATABASE orders TO app",
+        &["- database orders", "+ database orders"],
+    ),
+    (
+        13,
+        "postgres",
+        "SELECT pg_create_physical_replication_slot('copy')",
+        &["+ slot copy physical"],
+    ),
+    (
+        13,
+        "postgres",
+        "CREATE DATABASE another",
+        &["+ database another owner", "+ in another: schema public"],
+    ),
+    (
+        13,
+        "orders",
+        "BEGIN; CREATE TABLE kept (); PREPARE TRANSACTION 'kept'",
+        &["GRAVE + prepared-transaction 'kept' owner "],
+    ),
+    (
+        13,
+        "orders",
+        "ROLLBACK PREPARED 'kept'",
+        &["- prepared-transaction 'kept'"],
+    ),
+    (
+        13,
+        "orders",
+        "CREATE EVENT TRIGGER watch ON ddl_command_end EXECUTE FUNCTION watch()",
+        &["GRAVE + in orders: event-trigger watch at ddl_command_end"],
+    ),
+    (
+        13,
+        "orders",
+        "ALTER EVENT TRIGGER watch DISABLE",
+        &[
+            "GRAVE - in orders: event-trigger watch",
+            "GRAVE + in orders: event-trigger watch",
+        ],
+    ),
+    (
+        13,
+        "orders",
+        "CREATE OR REPLACE FUNCTION settle() RETURNS int LANGUAGE sql AS 'SELECT 2'",
+        &[
+            "- in orders: function public.settle()",
+            "+ in orders: function public.settle()",
+        ],
+    ),
+    (
+        13,
+        "orders",
+        "ALTER FUNCTION settle() SECURITY DEFINER",
+        &[
+            "- in orders: function public.settle()",
+            "+ in orders: definer-function public.settle()",
+        ],
+    ),
+    (
+        14,
+        "orders",
+        "CREATE FUNCTION modern() RETURNS int RETURN 1",
+        &["+ in orders: function public.modern()"],
+    ),
+    (
+        14,
+        "orders",
+        "CREATE OR REPLACE FUNCTION modern() RETURNS int RETURN 2",
+        &[
+            "- in orders: function public.modern()",
+            "+ in orders: function public.modern()",
+        ],
+    ),
+    (
+        13,
+        "orders",
+        "CREATE TRIGGER audit BEFORE INSERT ON sales EXECUTE FUNCTION audit()",
+        &["+ in orders: trigger audit on public.sales calls public.audit()"],
+    ),
+    (
+        13,
+        "orders",
+        "CREATE OR REPLACE VIEW open_sales AS SELECT id FROM sales WHERE id > 0",
+        &[
+            "- in orders: rule \"_RETURN\" on public.open_sales",
+            "+ in orders: rule \"_RETURN\" on public.open_sales",
+        ],
+    ),
+    (
+        13,
+        "orders",
+        "CREATE RULE steal AS ON INSERT TO sales DO ALSO NOTHING",
+        &["+ in orders: rule steal on public.sales"],
+    ),
+    (
+        13,
+        "orders",
+        "DROP EXTENSION plpgsql CASCADE",
+        &[
+            "- in orders: extension plpgsql",
+            "GRAVE - in orders: event-trigger watch",
+        ],
+    ),
+    (
+        13,
+        "orders",
+        "CREATE EXTENSION plpgsql",
+        &["+ in orders: extension plpgsql"],
+    ),
+    (
+        13,
+        "orders",
+        "CREATE POLICY everything ON sales USING (true)",
+        &["+ in orders: policy everything on public.sales for * to {-} permissive"],
+    ),
+    (
+        13,
+        "orders",
+        "ALTER POLICY everything ON sales TO app",
+        &["+ in orders: policy everything on public.sales for * to {app}"],
+    ),
+    (
+        13,
+        "orders",
+        "ALTER POLICY everything ON sales USING (id = 1)",
+        &["+ in orders: policy everything on public.sales"],
+    ),
+    (
+        13,
+        "orders",
+        "ALTER TABLE sales ENABLE ROW LEVEL SECURITY",
+        &["+ in orders: relation public.sales of kind r owner rdsadmin row security"],
+    ),
+    (
+        13,
+        "orders",
+        "GRANT SELECT ON sales TO PUBLIC",
+        &["+ in orders: relation public.sales of kind r"],
+    ),
+    (
+        13,
+        "orders",
+        "GRANT UPDATE (card) ON sales TO app",
+        &["+ in orders: column public.sales.card acl {app=w/"],
+    ),
+    (
+        13,
+        "orders",
+        "ALTER TABLE sales OWNER TO app",
+        &["+ in orders: relation public.sales of kind r owner app"],
+    ),
+    (
+        13,
+        "orders",
+        "CREATE SCHEMA hidden AUTHORIZATION app",
+        &["+ in orders: schema hidden owner app"],
+    ),
+    (
+        13,
+        "orders",
+        "ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO app",
+        &["+ in orders: default-privileges of rdsadmin everywhere for r"],
+    ),
+    (
+        13,
+        "orders",
+        "CREATE SERVER elsewhere FOREIGN DATA WRAPPER wrapper",
+        &["+ in orders: server elsewhere owner"],
+    ),
+    (
+        13,
+        "orders",
+        "ALTER SERVER elsewhere OPTIONS (host 'hunter2')",
+        &[
+            "- in orders: server elsewhere",
+            "+ in orders: server elsewhere",
+        ],
+    ),
+    (
+        13,
+        "orders",
+        "CREATE USER MAPPING FOR PUBLIC SERVER elsewhere OPTIONS (password 'hunter2')",
+        &["+ in orders: user-mapping of public on elsewhere"],
+    ),
+    (
+        13,
+        "orders",
+        "CREATE FUNCTION pg_catalog.hidden() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        &["+ in orders: function hidden()"],
+    ),
+    (
+        13,
+        "template1",
+        "CREATE FUNCTION heirloom() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        &["+ in template1: function public.heirloom()"],
+    ),
+    (
+        13,
+        "latchkey",
+        "GRANT EXECUTE ON FUNCTION latchkey.open(text, timestamptz) TO latchkey_closer",
+        &[
+            "GRAVE + in latchkey: manager definer-function latchkey.open(text,timestamp with time zone)",
+        ],
+    ),
+    (
+        13,
+        "latchkey",
+        "ALTER FUNCTION latchkey.close(text) RESET ALL",
+        &[
+            "GRAVE - in latchkey: manager definer-function latchkey.close(text)",
+            "GRAVE + in latchkey: manager definer-function latchkey.close(text)",
+        ],
+    ),
+    (
+        13,
+        "latchkey",
+        "GRANT INSERT ON latchkey.target TO app",
+        &["GRAVE + in latchkey: manager relation latchkey.target"],
+    ),
+    (
+        13,
+        "latchkey",
+        "GRANT CREATE ON SCHEMA latchkey TO app",
+        &["GRAVE + in latchkey: manager schema latchkey"],
+    ),
+    (
+        13,
+        "latchkey",
+        "CREATE FUNCTION latchkey.extra() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        &["GRAVE + in latchkey: manager function latchkey.extra()"],
+    ),
 ];
 
 /// A check on servers that no other test changes.
@@ -260,7 +584,10 @@ async fn facts(server: &LocalPostgres, account: &Account) -> Facts {
 }
 
 async fn run(server: &LocalPostgres, database: &str, statement: &str) {
-    let client = server.log_in(&server.accounts().superuser, database).await.unwrap();
+    let client = server
+        .log_in(&server.accounts().superuser, database)
+        .await
+        .unwrap();
     client
         .batch_execute(statement)
         .await

@@ -229,17 +229,48 @@ async fn the_role_itself_cannot_reach_the_database_of_latchkey() {
 }
 
 #[tokio::test]
-async fn installing_again_changes_nothing_that_was_registered() {
-    on_each_version(async |server| {
-        let role = new_role(server).await;
-        open(server, &role).await;
-        run_as_master(server, access_postgres::INSTALL_SQL).await;
-        let state = opener(server).await.role_state(&role.user).await.unwrap();
-        assert!(state.can_login && state.is_manageable);
-        close(server, &role).await.unwrap();
-        assert!(!can_log_in(server, &role).await);
-    })
-    .await;
+async fn a_person_acting_as_the_master_can_install_again_and_nothing_is_lost() {
+    // On a server of its own: functions that are replaced fail for those who call them in that moment.
+    for major in majors() {
+        let server = start(*major).await;
+        let dba = Account {
+            user: "a_dba".to_owned(),
+            password: "correct horse battery staple".to_owned(),
+        };
+        run_as_superuser(
+            &server,
+            &format!(
+                "CREATE ROLE a_dba LOGIN PASSWORD '{}'; GRANT master TO a_dba",
+                dba.password
+            ),
+        )
+        .await;
+        run_as_master(&server, "GRANT CONNECT ON DATABASE latchkey TO a_dba").await;
+        let registered_before = &server.accounts().target;
+        open(&server, registered_before).await;
+        let role = new_unregistered_role(&server, "registered_by_a_dba").await;
+
+        let session = server.log_in(&dba, LATCHKEY_DATABASE).await.unwrap();
+        session.batch_execute("SET ROLE master").await.unwrap();
+        for _ in 0..2 {
+            session
+                .batch_execute(access_postgres::INSTALL_SQL)
+                .await
+                .unwrap();
+        }
+        session
+            .batch_execute("SELECT latchkey.register('registered_by_a_dba', '8 hours')")
+            .await
+            .unwrap();
+        open(&server, &role).await;
+        for role in [registered_before, &role] {
+            let state = opener(&server).await.role_state(&role.user).await.unwrap();
+            assert!(state.can_login && state.is_manageable);
+            assert!(can_log_in(&server, role).await);
+            close(&server, role).await.unwrap();
+            assert!(!can_log_in(&server, role).await);
+        }
+    }
 }
 
 #[tokio::test]
@@ -286,11 +317,41 @@ async fn a_superuser_can_install_and_register_as_well() {
         assert!(can_log_in(&server, role).await);
         close(&server, role).await.unwrap();
         assert!(!can_log_in(&server, role).await);
-        superuser
-            .batch_execute("SELECT latchkey.unregister('breakglass')")
+        uninstall(&superuser).await;
+    }
+}
+
+#[tokio::test]
+async fn the_dba_can_take_everything_out_again_once_nothing_is_registered() {
+    for major in majors() {
+        let server = start(*major).await;
+        let dba = master(&server).await;
+        let refused = dba.batch_execute(access_postgres::UNINSTALL_SQL).await;
+        assert_eq!(refused.unwrap_err().code().unwrap().code(), "LK004");
+        dba.batch_execute("ROLLBACK").await.unwrap();
+        uninstall(&dba).await;
+        dba.batch_execute(access_postgres::INSTALL_SQL)
             .await
             .unwrap();
     }
+}
+
+async fn uninstall(dba: &Client) {
+    dba.batch_execute("SELECT latchkey.unregister(role_name::text) FROM latchkey.target")
+        .await
+        .unwrap();
+    dba.batch_execute(access_postgres::UNINSTALL_SQL)
+        .await
+        .unwrap();
+    let n_left: i64 = dba
+        .query_one(
+            "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'latchkey%'",
+            &[],
+        )
+        .await
+        .unwrap()
+        .get(0);
+    assert_eq!(n_left, 0);
 }
 
 #[tokio::test]

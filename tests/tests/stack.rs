@@ -1,0 +1,13 @@
+//! Latchkey as it is deployed: the template, the binaries and the state machine on the local AWS, with a real
+//! PostgreSQL server. Every test asks from outside: can this role log in now?
+
+// Everything here is a test, the helpers too; clippy sees that of the test functions only.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+mod stack {
+    mod deciding;
+    mod fixture;
+    mod refusals;
+    mod rights;
+    mod windows;
+}

@@ -1,0 +1,186 @@
+//! From the start to the end of an approved window, and not a second before or after.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::json;
+use xtask::callback;
+use xtask::login_probe::Attempt;
+use xtask::stack::Stack;
+
+use super::fixture::{
+    Asked, SOON, WINDOW, ask, ask_for, can_log_in, merge, new_role, on_stack, outcome, request_id,
+    told_requester, until_open, valid_until,
+};
+
+#[test]
+fn an_approved_window_opens_the_login_and_closes_it_at_its_end() {
+    on_stack(async |stack| {
+        let asked = ask(stack).await;
+        assert!(!can_log_in(stack, &asked.role).await);
+
+        approve(&asked).await;
+        until_open(stack, &asked).await;
+        let end = valid_until(stack, &asked.role).await;
+        assert!(end <= Utc::now() + TimeDelta::from_std(WINDOW).unwrap());
+        let Attempt::Accepted(session) = stack.try_log_in(&asked.role).await.unwrap() else {
+            panic!("refused inside the window");
+        };
+        let user = session
+            .query_text("SELECT current_user::text")
+            .await
+            .unwrap();
+        assert_eq!(user, asked.role);
+
+        let cut = session.cut(WINDOW + SOON).await.unwrap();
+        assert!(cut.at >= end, "cut {} before the end", end - cut.at);
+        let ended = outcome(stack, &asked.execution).await;
+        assert_eq!(ended.outcome(), "closed");
+        assert!(!can_log_in(stack, &asked.role).await);
+        let told = told_requester(stack, &asked.role).await;
+        assert_eq!(told.len(), 2, "opened and closed, once each: {told:?}");
+    });
+}
+
+#[test]
+fn a_window_with_a_start_stays_shut_until_then() {
+    on_stack(async |stack| {
+        let role = new_role(stack, json!({})).await;
+        let start = whole_seconds(Utc::now()) + TimeDelta::seconds(15);
+        let end = start + TimeDelta::from_std(WINDOW).unwrap();
+        let change =
+            json!({ "duration": null, "start": start.to_rfc3339(), "end": end.to_rfc3339() });
+        let asked = ask_for(stack, &role, change).await;
+        approve(&asked).await;
+        stack
+            .wait_for_state(&asked.execution, "Wait Until Start", SOON)
+            .await
+            .unwrap();
+
+        while Utc::now() < start - TimeDelta::milliseconds(200) {
+            assert!(
+                !can_log_in(stack, &role).await,
+                "open {} before the start",
+                start - Utc::now()
+            );
+        }
+        until_open(stack, &asked).await;
+        assert!(Utc::now() >= start);
+        assert_eq!(valid_until(stack, &role).await, end);
+        assert_eq!(outcome(stack, &asked.execution).await.outcome(), "closed");
+    });
+}
+
+#[test]
+fn functions_woken_early_change_nothing_and_tell_nobody() {
+    on_stack(async |stack| {
+        let role = new_role(stack, json!({})).await;
+        let start = whole_seconds(Utc::now()) + TimeDelta::seconds(15);
+        let asked = ask_for(stack, &role, json!({ "start": start.to_rfc3339() })).await;
+        let id = request_id(stack, &asked.execution).await;
+        approve(&asked).await;
+        stack
+            .wait_for_state(&asked.execution, "Wait Until Start", SOON)
+            .await
+            .unwrap();
+
+        let open = json!({ "version": 1, "request_id": id, "action": "open" });
+        let answer = stack.invoke("EnableLoginFunction", &open).await.unwrap();
+        assert_eq!(answer["outcome"], "not_yet", "{answer}");
+        assert!(!can_log_in(stack, &role).await);
+
+        until_open(stack, &asked).await;
+        stack
+            .wait_for_state(&asked.execution, "Wait Until End", SOON)
+            .await
+            .unwrap();
+        let told_before = told_requester(stack, &role).await;
+        let close = json!({ "version": 1, "request_id": id, "action": "close" });
+        let answer = stack.invoke("DisableLoginFunction", &close).await.unwrap();
+        assert_eq!(answer["outcome"], "not_yet", "{answer}");
+        assert!(can_log_in(stack, &role).await, "closed before its end");
+        assert_eq!(
+            told_requester(stack, &role).await,
+            Vec::<String>::new(),
+            "after {told_before:?}"
+        );
+
+        assert_eq!(outcome(stack, &asked.execution).await.outcome(), "closed");
+        assert!(!can_log_in(stack, &role).await);
+    });
+}
+
+#[test]
+fn overlapping_windows_end_with_the_last_one() {
+    on_stack(async |stack| {
+        let role = new_role(stack, json!({})).await;
+        let short = ask_for(stack, &role, json!({})).await;
+        let long = ask_for(stack, &role, json!({ "duration": "PT25S" })).await;
+        approve(&short).await;
+        approve(&long).await;
+        until_open(stack, &short).await;
+
+        let first = outcome(stack, &short.execution).await;
+        assert_eq!(first.outcome(), "ended_role_still_open");
+        assert!(
+            can_log_in(stack, &role).await,
+            "the first window cut the second one"
+        );
+        let last = outcome(stack, &long.execution).await;
+        assert_eq!(last.outcome(), "closed");
+        assert!(!can_log_in(stack, &role).await);
+    });
+}
+
+#[test]
+fn rds_says_where_the_servers_of_a_cluster_are() {
+    on_stack(async |stack| {
+        let port = stack.postgres().port().to_string();
+        let cluster = [
+            "--db-cluster-identifier",
+            "orders-cluster",
+            "--engine",
+            "aurora-postgresql",
+        ];
+        let account = [
+            "--master-username",
+            "master",
+            "--master-user-password",
+            "not-used-here",
+            "--port",
+            &port,
+        ];
+        let create = [&["rds", "create-db-cluster"][..], &cluster, &account].concat();
+        stack.aws().aws(&create).await.unwrap();
+        let mut database = stack.database_document().clone();
+        merge(
+            &mut database,
+            json!({ "host": null, "port": null, "cluster": "orders-cluster" }),
+        );
+        stack
+            .put_catalogue("databases/cluster", &database)
+            .await
+            .unwrap();
+        let role = new_role(stack, json!({})).await;
+        let policy = Stack::role_document(&role);
+        stack
+            .put_catalogue(&format!("roles/cluster/{role}"), &policy)
+            .await
+            .unwrap();
+
+        let asked = ask_for(stack, &role, json!({ "target": "cluster" })).await;
+        approve(&asked).await;
+        until_open(stack, &asked).await;
+        assert_eq!(outcome(stack, &asked.execution).await.outcome(), "closed");
+        assert!(!can_log_in(stack, &role).await);
+    });
+}
+
+async fn approve(asked: &Asked) {
+    let answer = callback::approve(&asked.link, &asked.role, "")
+        .await
+        .unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.body);
+}
+
+fn whole_seconds(at: DateTime<Utc>) -> DateTime<Utc> {
+    DateTime::from_timestamp(at.timestamp(), 0).unwrap()
+}
