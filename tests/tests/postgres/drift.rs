@@ -171,7 +171,7 @@ async fn settings_of_a_hostile_database_neither_hide_nor_invent_anything() {
 #[tokio::test]
 async fn a_database_that_cannot_be_read_is_said_to_be_so() {
     on_new_servers(async |server, major| {
-        for database in ["closed", "crowded", "trapped", "gone"] {
+        for database in ["closed", "crowded", "flooded", "gone", "trapped"] {
             run(server, "postgres", &format!("CREATE DATABASE {database}")).await;
         }
         let before = facts(server, &server.accounts().opener).await;
@@ -188,6 +188,7 @@ async fn a_database_that_cannot_be_read_is_said_to_be_so() {
         )
         .await;
         run(server, "postgres", "DROP DATABASE gone").await;
+        run(server, "flooded", FLOOD).await;
         if major >= 17 {
             run(server, "trapped", LOGIN_TRAP).await;
         }
@@ -204,6 +205,7 @@ async fn a_database_that_cannot_be_read_is_said_to_be_so() {
         let mut expected = BTreeMap::from([
             ("closed", WhyUnread::NotAllowed),
             ("crowded", WhyUnread::Failed),
+            ("flooded", WhyUnread::TooManyFacts),
         ]);
         if major >= 17 {
             expected.insert("trapped", WhyUnread::LoginTrigger);
@@ -262,6 +264,10 @@ const PREPARATION: &str = "CREATE ROLE app NOLOGIN; CREATE ROLE reporting NOLOGI
     CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
     CREATE FUNCTION watch() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';
     CREATE FOREIGN DATA WRAPPER wrapper";
+
+const FLOOD: &str = "DO $$ BEGIN FOR n IN 1..20000 LOOP
+      EXECUTE format('CREATE FUNCTION flood_%s() RETURNS int LANGUAGE sql AS ''SELECT 1''', n);
+    END LOOP; END $$";
 
 const LOGIN_TRAP: &str = "CREATE FUNCTION trap() RETURNS event_trigger LANGUAGE plpgsql
       AS 'BEGIN EXECUTE $a$ALTER ROLE CURRENT_USER PASSWORD $b$stolen$b$$a$; END';
