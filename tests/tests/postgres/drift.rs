@@ -228,8 +228,21 @@ async fn a_database_that_cannot_be_read_is_said_to_be_so() {
             let trap = "GRAVE + event-trigger at login in trapped".to_owned();
             assert!(lines.contains(&trap), "{lines:#?}");
         }
-        // The trap would have changed the password of whoever walked into it.
+        // Nobody walked into the trap; and it is one.
         closer(server).await.end().await;
+        if major >= 17 {
+            let account = &server.accounts().closer;
+            drop(server.log_in(account, "trapped").await);
+            let caught =
+                access_postgres::connect(&endpoint(server), &login(account), &tls(server)).await;
+            assert!(
+                matches!(
+                    caught,
+                    Err(access_postgres::Error::AuthenticationRefused { .. })
+                ),
+                "{caught:?}"
+            );
+        }
     })
     .await;
 }
