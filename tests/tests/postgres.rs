@@ -8,6 +8,7 @@
 mod postgres {
     mod closing;
     mod connecting;
+    mod drift;
     mod fixture;
     mod names;
     mod opening;

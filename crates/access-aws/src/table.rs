@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `request#<id>` | `request` | the request, immutable, with its status beside it |
 //! | `request#<id>` | `message#<event>#<person>` | a message that was sent |
+//! | `request#<id>` | `facts#before`, `facts#after` | the facts about the cluster before and after the window |
 //! | `vote#<id>` | `<person>` | a sealed vote |
 //! | `token#<id>` | `token` | the token of the waiting task |
 //! | `windows#<target>#<role>` | `<id>` | a window that is not closed yet |
@@ -13,7 +14,8 @@ use std::collections::HashMap;
 use access_contract::seal::SealedVote;
 use access_contract::{Status, TaskToken};
 use access_core::{
-    Decision, Digest, Fault, PersonId, Request, RequestId, RoleName, TargetId, Window, WindowRow,
+    Decision, Digest, Facts, Fault, LeftBehind, PersonId, Request, RequestId, RoleName, TargetId,
+    Window, WindowRow,
 };
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
@@ -31,6 +33,9 @@ type Item = HashMap<String, AttributeValue>;
 
 /// The index over the windows that are not closed yet: rows leave it when they are closed.
 const OPEN_WINDOWS_INDEX: &str = "open-windows";
+/// How much text of facts one item holds: below the 400 KB of
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html>, the attributes beside it included.
+const MAX_PART_BYTES: usize = 300_000;
 /// The value of `kind` on those rows.
 const WINDOW_KIND: &str = "window";
 
@@ -85,6 +90,26 @@ pub struct Closing {
     pub sessions_gone_at: Option<DateTime<Utc>>,
     /// Until when another window keeps the role open.
     pub open_until: Option<DateTime<Utc>>,
+    /// What the window left behind ([`LeftBehind::lines`]); empty if nothing was found.
+    #[serde(default = "from_before_comparing")]
+    pub left_behind: Vec<String>,
+    /// How much of that is grave.
+    #[serde(default)]
+    pub n_grave: u64,
+}
+
+/// A closing of release 0.1 says nothing about what was left behind, which is not the same as nothing.
+fn from_before_comparing() -> Vec<String> {
+    LeftBehind::not_compared("this release of Latchkey did not look").lines
+}
+
+/// At which end of a window facts were taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FactsTaken {
+    /// Before the role was opened.
+    Before,
+    /// After it was proved closed, or the window ended under another one.
+    After,
 }
 
 /// What became of a vote.
@@ -545,6 +570,91 @@ impl Table {
         self.transact(items, "record the closing").await
     }
 
+    /// Keeps the facts of a window, once: the first ones stand.
+    ///
+    /// They can be longer than an item may be (400 KB), so their text is cut into parts, and the first part, which
+    /// is written last, says how many there are and what the others are called: others' parts never mix with them.
+    ///
+    /// # Errors
+    /// [`Error::Table`].
+    pub async fn keep_facts(
+        &self,
+        id: &RequestId,
+        taken: FactsTaken,
+        facts: &Facts,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        let doing = "keep the facts";
+        let written = serde_json::to_string(facts).map_err(|error| damaged("facts", error))?;
+        let parts = parts_of(&written, MAX_PART_BYTES);
+        let taken_at = now.to_rfc3339_opts(SecondsFormat::Nanos, true);
+        for (n, part) in parts.iter().enumerate().skip(1) {
+            self.client
+                .update_item()
+                .table_name(&self.name)
+                .key("pk", text(request_key(id)))
+                .key("sk", text(facts_part_key(taken, &taken_at, n)))
+                .update_expression("SET document = :part")
+                .expression_attribute_values(":part", text(*part))
+                .send()
+                .await
+                .map_err(|error| failed(doing, error))?;
+        }
+        let first = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .key("pk", text(request_key(id)))
+            .key("sk", text(facts_key(taken)))
+            .update_expression("SET document = :part, n_parts = :n_parts, taken_at = :taken_at")
+            .condition_expression("attribute_not_exists(pk)")
+            .expression_attribute_values(":part", text(parts[0]))
+            .expression_attribute_values(":n_parts", number(parts.len() as u64))
+            .expression_attribute_values(":taken_at", text(taken_at))
+            .send()
+            .await;
+        updated(first, doing).map(drop)
+    }
+
+    /// Whether facts were kept.
+    ///
+    /// # Errors
+    /// [`Error::Table`].
+    pub async fn has_facts(&self, id: &RequestId, taken: FactsTaken) -> Result<bool, Error> {
+        let first = self
+            .get(&request_key(id), facts_key(taken), "read the facts")
+            .await?;
+        Ok(first.is_some())
+    }
+
+    /// The facts that were kept, if any were.
+    ///
+    /// # Errors
+    /// [`Error::Table`] or [`Error::DamagedRow`].
+    pub async fn facts(&self, id: &RequestId, taken: FactsTaken) -> Result<Option<Facts>, Error> {
+        let doing = "read the facts";
+        let (key, first_key) = (request_key(id), facts_key(taken));
+        let Some(first) = self.get(&key, first_key, doing).await? else {
+            return Ok(None);
+        };
+        let incomplete = || damaged(&key, "incomplete facts");
+        let field = |name| string(&first, name).ok_or_else(incomplete);
+        let n_parts = first
+            .get("n_parts")
+            .and_then(|value| value.as_n().ok())
+            .ok_or_else(incomplete)?;
+        let n_parts: usize = n_parts.parse().map_err(|error| damaged(&key, error))?;
+        let mut written = field("document")?.to_owned();
+        for n in 1..n_parts {
+            let part_key = facts_part_key(taken, field("taken_at")?, n);
+            let part = self.get(&key, &part_key, doing).await?.unwrap_or_default();
+            written.push_str(string(&part, "document").ok_or_else(incomplete)?);
+        }
+        serde_json::from_str(&written)
+            .map(Some)
+            .map_err(|error| damaged(&key, error))
+    }
+
     /// Whether this message went out before.
     ///
     /// # Errors
@@ -745,6 +855,30 @@ fn message_key(event: &str, to: &PersonId) -> String {
     format!("message#{event}#{to}")
 }
 
+fn facts_key(taken: FactsTaken) -> &'static str {
+    match taken {
+        FactsTaken::Before => "facts#before",
+        FactsTaken::After => "facts#after",
+    }
+}
+
+fn facts_part_key(taken: FactsTaken, taken_at: &str, n: usize) -> String {
+    format!("{}#{taken_at}#{n}", facts_key(taken))
+}
+
+/// Cuts a text into parts of at most `max_bytes`, at least one.
+fn parts_of(whole: &str, max_bytes: usize) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let mut rest = whole;
+    while rest.len() > max_bytes {
+        let (part, after) = rest.split_at(rest.floor_char_boundary(max_bytes));
+        parts.push(part);
+        rest = after;
+    }
+    parts.push(rest);
+    parts
+}
+
 fn text(value: impl Into<String>) -> AttributeValue {
     AttributeValue::S(value.into())
 }
@@ -783,5 +917,34 @@ fn damaged(key: &str, cause: impl ToString) -> Error {
     Error::DamagedRow {
         key: key.to_owned(),
         cause: cause.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_short_and_whole_together() {
+        let long = "é".repeat(1000);
+        for (whole, max_bytes) in [("", 4), ("abcd", 4), ("abcde", 4), (long.as_str(), 7)] {
+            let parts = parts_of(whole, max_bytes);
+            assert!(parts.iter().all(|part| part.len() <= max_bytes));
+            assert_eq!(parts.concat(), whole);
+        }
+        assert_eq!(parts_of("", 4), [""]);
+    }
+
+    #[test]
+    fn a_closing_of_0_1_is_read_and_does_not_claim_that_nothing_was_left() {
+        let closing: Closing = serde_json::from_str(
+            r#"{"at":"2026-11-22T12:00:03Z","n_sessions_ended":1,"login_refused_at":null,"sessions_gone_at":null,"open_until":null}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            closing.left_behind,
+            ["not compared: this release of Latchkey did not look"]
+        );
+        assert_eq!(closing.n_grave, 0);
     }
 }

@@ -385,7 +385,22 @@ impl Connection {
         .map_err(|source| Error::of_statement(&self.endpoint, role, source))
     }
 
-    fn decode<T>(
+    /// One statement, one round trip, any number of rows.
+    pub(crate) async fn ask_all(
+        &self,
+        statement: &str,
+        parameters: &[(&(dyn ToSql + Sync), Type)],
+    ) -> Result<Vec<Row>, Error> {
+        timeout(ANSWER_LIMIT, self.client.query_typed(statement, parameters))
+            .await
+            .map_err(|_elapsed| Error::TimedOut {
+                endpoint: self.endpoint.clone(),
+                limit: ANSWER_LIMIT,
+            })?
+            .map_err(|source| Error::of_statement(&self.endpoint, "", source))
+    }
+
+    pub(crate) fn decode<T>(
         &self,
         read: impl FnOnce() -> Result<T, tokio_postgres::Error>,
     ) -> Result<T, Error> {
@@ -402,7 +417,7 @@ impl Connection {
 /// See <https://www.postgresql.org/docs/current/config-setting.html#CONFIG-SETTING-SHELL>.
 const SESSION_OPTIONS: &str = "-c default_transaction_read_only=off -c statement_timeout=30000 \
      -c lock_timeout=0 -c idle_in_transaction_session_timeout=0 -c search_path=pg_catalog \
-     -c default_transaction_isolation=read\\ committed -c client_min_messages=warning";
+     -c default_transaction_isolation=read\\ committed -c client_min_messages=warning -c quote_all_identifiers=off";
 /// For the whole of TCP, TLS and login, a sleeping `post_auth_delay` or a busy host included.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// Above the server's own `statement_timeout`, for a server that has become silent.

@@ -219,6 +219,12 @@ pub enum Error {
         #[source]
         source: tokio_postgres::Error,
     },
+    /// There are more facts than are compared ([`MAX_FACTS`](crate::MAX_FACTS)).
+    #[error("{endpoint} has more facts about access than can be compared")]
+    TooManyFacts {
+        /// Which database.
+        endpoint: Endpoint,
+    },
     /// The server says what we did not expect.
     #[error("{endpoint} gave an unexpected answer")]
     Unexpected {
@@ -264,6 +270,7 @@ impl Error {
             | Self::StillOpen { .. }
             | Self::OwnsPreparedTransaction { .. }
             | Self::WindowOutOfRange { .. }
+            | Self::TooManyFacts { .. }
             | Self::Unexpected { .. } => false,
         }
     }

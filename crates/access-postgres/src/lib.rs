@@ -7,6 +7,7 @@
 mod closing;
 mod connection;
 mod error;
+mod facts;
 mod login;
 mod role;
 mod tls;
@@ -16,6 +17,7 @@ pub use closing::{
 };
 pub use connection::{Connection, Endpoint, OpeningByHand, Server, SystemIdentifier, connect};
 pub use error::Error;
+pub use facts::{FACTS_SQL, ListedDatabase, MAX_FACTS};
 pub use login::{Login, Password};
 pub use role::{Obstacle, RoleState, Swept, ValidUntil};
 pub use tls::{TlsSettings, TrustedRoots};

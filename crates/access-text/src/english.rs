@@ -189,7 +189,10 @@ pub static ENGLISH: Texts = Texts {
                 "The login of role {role} on {target} is closed. Checked on the database at {at}."
             )
         },
-        closed_next: "Nobody can log in with this role, and no session of it is left. There is nothing to do.",
+        closed_next: "Nobody can log in with this role, and no session of it is left.",
+        nothing_left: "Roles, rights, settings, functions and triggers are as they were before the window. Changed passwords and changed data do not show here. There is nothing to do.",
+        left_behind: "What the window left behind (+ is new, - was there before)",
+        left_behind_next: "Whatever was not part of the work must be undone by the database's administrator. GRAVE ones can be a way back in: look at them now. Changed passwords and changed data do not show here.",
         still_open_subject: |target| format!("Latchkey: window over, role still open on {target}"),
         still_open: |role, target, open_until| {
             format!(

@@ -32,11 +32,15 @@ pub enum Announcement {
     Closed {
         /// When it was observed.
         at: DateTime<Utc>,
+        /// What the window left behind, a line each, grave ones first; empty if nothing was found.
+        left_behind: Vec<String>,
     },
     /// The window is over, but another one keeps the role open.
     EndedRoleStillOpen {
         /// When the last window that is known ends.
         open_until: DateTime<Utc>,
+        /// What this window left behind, as for [`Announcement::Closed`].
+        left_behind: Vec<String>,
     },
     /// Somebody rejected; the view's decisions say who.
     Rejected,
@@ -99,15 +103,24 @@ pub fn announce(
             (says.opened)(&role, target),
             next(texts, &[text.risk.clone(), text.closing.clone()]),
         ),
-        Announcement::Closed { at } => (
+        Announcement::Closed { at, left_behind } => (
             (says.closed_subject)(target),
             (says.closed)(&role, target, &moment(*at).line()),
-            says.closed_next.to_owned(),
+            paragraphs(&[
+                says.closed_next.to_owned(),
+                what_was_left(texts, left_behind),
+            ]),
         ),
-        Announcement::EndedRoleStillOpen { open_until } => (
+        Announcement::EndedRoleStillOpen {
+            open_until,
+            left_behind,
+        } => (
             (says.still_open_subject)(target),
             (says.still_open)(&role, target, &moment(*open_until).line()),
-            (says.still_open_next)(&moment(*open_until).utc),
+            paragraphs(&[
+                (says.still_open_next)(&moment(*open_until).utc),
+                what_was_left(texts, left_behind),
+            ]),
         ),
         Announcement::Rejected => (
             (says.rejected_subject)(target),
@@ -227,6 +240,21 @@ fn decisions(texts: &Texts, decisions: &[DecisionText]) -> String {
         }
     }
     said
+}
+
+/// The lines hold names that the role itself may have chosen.
+fn what_was_left(texts: &Texts, left_behind: &[String]) -> String {
+    let says = &texts.message;
+    if left_behind.is_empty() {
+        return says.nothing_left.to_owned();
+    }
+    let lines: Vec<String> = left_behind.iter().map(|it| line(it)).collect();
+    format!(
+        "{}:\n{}\n{}",
+        says.left_behind,
+        lines.join("\n"),
+        says.left_behind_next
+    )
 }
 
 fn next(texts: &Texts, steps: &[String]) -> String {

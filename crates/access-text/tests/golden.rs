@@ -477,6 +477,13 @@ fn asking_messages() {
     );
 }
 
+fn closed(at: DateTime<Utc>, left_behind: &[&str]) -> Announcement {
+    Announcement::Closed {
+        at,
+        left_behind: left_behind.iter().map(|it| (*it).to_owned()).collect(),
+    }
+}
+
 #[test]
 fn announcements() {
     let start = at("2026-11-22T10:00:03Z");
@@ -488,15 +495,29 @@ fn announcements() {
     );
     check_message(
         "closed",
-        &announce(
-            &ENGLISH,
-            &approved(),
-            &Announcement::Closed { at: later },
-            later,
-        ),
+        &announce(&ENGLISH, &approved(), &closed(later, &[]), later),
+    );
+    let left_behind = [
+        "GRAVE + membership mallory in rds_superuser by master {\"admin_option\": true}",
+        "GRAVE + role mallory (oid 24601) LOGIN",
+        "not compared: billing: grant CONNECT on it to latchkey_opener and latchkey_closer",
+        "- in orders: function settle(integer) owner app body 0cc175b9c0f1b6a831c399e269772661",
+        "+ in orders: function settle(integer) owner app body 92eb5ffee6ae2fec3ad71c777531578f",
+        "+ in orders: relation \"see https://evil.example/undo\nThere is nothing to do.\" of kind r owner app",
+        "… and 17 more",
+    ];
+    let message = announce(&ENGLISH, &approved(), &closed(later, &left_behind), later);
+    check_message("closed_left_behind", &message);
+    assert!(!message.body.contains("://"), "a hostile name is no link");
+    assert!(
+        !message.body.contains("\nThere is nothing to do."),
+        "and no sentence of ours"
     );
     let open_until = at("2026-11-22T13:00:00Z");
-    let still_open = Announcement::EndedRoleStillOpen { open_until };
+    let still_open = Announcement::EndedRoleStillOpen {
+        open_until,
+        left_behind: vec!["+ slot copy physical".to_owned()],
+    };
     check_message(
         "ended_role_still_open",
         &announce(&ENGLISH, &approved(), &still_open, end),
@@ -541,7 +562,10 @@ fn a_subject_fits_whatever_the_names() {
     for event in [
         Announcement::Opened,
         Announcement::CloseFailing,
-        Announcement::EndedRoleStillOpen { open_until: now() },
+        Announcement::EndedRoleStillOpen {
+            open_until: now(),
+            left_behind: Vec::new(),
+        },
     ] {
         let subject = announce(&ENGLISH, &request, &event, now()).subject;
         assert!(subject.len() < 100, "{subject}");

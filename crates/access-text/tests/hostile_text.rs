@@ -98,7 +98,10 @@ fn check(text: &str) {
     let reasons = vec![text.to_owned()];
     for event in [
         Announcement::Opened,
-        Announcement::Closed { at: now() },
+        Announcement::Closed {
+            at: now(),
+            left_behind: vec![format!("+ role {text}")],
+        },
         Announcement::Rejected,
         Announcement::Refused { reasons },
         Announcement::CloseFailing,

@@ -7,14 +7,18 @@ use access_aws::error::chain;
 use access_aws::rds_roots;
 use access_aws::secret::Secrets;
 use access_contract::ErrorName;
-use access_core::RoleName;
 use access_core::catalogue::{CaSource, Credential, Database, HostPort, Login};
+use access_core::{Facts, RoleName};
 use access_postgres::{
     ClosingPace, ClosingTargets, Connection, Endpoint, Password, ProofOfClosing, SystemIdentifier,
     TlsSettings, TrustedRoots,
 };
 use aws_config::SdkConfig;
 use chrono::{DateTime, Utc};
+
+mod facts;
+
+pub use facts::read_facts;
 
 /// Why a database could not be reached or did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -176,6 +180,25 @@ impl Located<'_> {
                     access_postgres::close(&targets, &proven, &self.tls, role.as_str(), &pace, now)
                         .await?,
                 )
+            }
+            answer => Ok(answer?),
+        }
+    }
+
+    /// Reads the facts that decide about access, on the server that takes changes. Takes at most `within`, but for
+    /// the time it takes to read the secret; what cannot be read is noted as unread.
+    ///
+    /// # Errors
+    /// [`Error`] named `DatabaseUnreachable`, `DatabaseRefused` or `SecretUnavailable`, if there are not even facts
+    /// about the cluster.
+    pub async fn facts(&self, login: &Login, within: Duration) -> Result<Facts, Error> {
+        let writer = &self.servers.writer;
+        let endpoint = self.endpoint(writer);
+        let proven = self.login(login, writer).await?;
+        match read_facts(&endpoint, &proven, &self.tls, within).await {
+            Err(access_postgres::Error::AuthenticationRefused { .. }) => {
+                let proven = self.login(login, writer).await?;
+                Ok(read_facts(&endpoint, &proven, &self.tls, within).await?)
             }
             answer => Ok(answer?),
         }

@@ -2,21 +2,26 @@
 
 use std::time::Duration;
 
-use access_aws::table::{Closing, StoredRequest, Table};
+use access_aws::table::{Closing, FactsTaken, StoredRequest, Table};
 use access_contract::payload::{Answer, DisableLogin, Outcome};
 use access_contract::{ErrorName, Status};
-use access_core::{Desired, RequestId, converge, time};
+use access_core::{Desired, LeftBehind, RequestId, converge, time};
 use chrono::{DateTime, Utc};
 use database_shell::Reach;
-use lambda_shell::{Failure, Invocation};
+use lambda_shell::{Failure, Invocation, Unit};
 use serde_json::Value;
+use tokio::time::timeout;
 
 /// How long one call tries to prove the closing. The state machine calls again and again; the
 /// function's time limit in `template.yaml` leaves room around this.
 const PROOF_DEADLINE: Duration = Duration::from_secs(40);
 
+/// How long looking for what the window left behind may delay the message; the role is closed by then.
+const FACTS_LIMIT: Duration = Duration::from_secs(10);
+
 pub(crate) struct Handler {
     pub(crate) table: Table,
+    pub(crate) deployment: String,
     pub(crate) reach: Reach,
     pub(crate) now: fn() -> DateTime<Utc>,
 }
@@ -166,13 +171,67 @@ impl Handler {
             n_sessions_ended = proof.n_sessions_ended,
             "role proved closed"
         );
+        let left_behind = self.left_behind(stored).await;
         Ok(Closing {
             at: proof.proved_at,
             n_sessions_ended: u64::try_from(proof.n_sessions_ended).unwrap_or(u64::MAX),
             login_refused_at: Some(proof.login_refused_at),
             sessions_gone_at: Some(proof.sessions_gone_at),
             open_until: None,
+            left_behind: left_behind.lines,
+            n_grave: left_behind.n_grave,
         })
+    }
+
+    /// What differs from before the window. That it cannot be found out is an answer too, and never a failure: the
+    /// role is closed whatever comes of this.
+    async fn left_behind(&self, stored: &StoredRequest) -> LeftBehind {
+        let id = &stored.request.request_id;
+        let left_behind = match timeout(FACTS_LIMIT, self.compare(stored)).await {
+            Ok(Ok(left_behind)) => left_behind,
+            Ok(Err(error)) => {
+                tracing::error!(request_id = %id, "not compared with before the window: {error}");
+                LeftBehind::not_compared("it failed; the log of disable-login says why")
+            }
+            Err(_) => LeftBehind::not_compared("it took too long"),
+        };
+        self.report(id, &left_behind);
+        left_behind
+    }
+
+    async fn compare(&self, stored: &StoredRequest) -> Result<LeftBehind, database_shell::Error> {
+        let request = &stored.request;
+        let id = &request.request_id;
+        let Some(before) = self.table.facts(id, FactsTaken::Before).await? else {
+            return Ok(LeftBehind::not_compared("facts before were not taken"));
+        };
+        let taken_at = (self.now)();
+        let located = self.reach.locate(&request.database).await?;
+        let after = located
+            .facts(&request.database.closer, FACTS_LIMIT / 2)
+            .await?;
+        let keeping = self
+            .table
+            .keep_facts(id, FactsTaken::After, &after, taken_at);
+        if !matches!(timeout(FACTS_LIMIT / 5, keeping).await, Ok(Ok(()))) {
+            tracing::warn!(request_id = %id, "facts after were not kept; the differences are");
+        }
+        Ok(LeftBehind::between(&before, &after))
+    }
+
+    fn report(&self, id: &RequestId, left_behind: &LeftBehind) {
+        let n_grave = left_behind.n_grave;
+        if n_grave > 0 {
+            tracing::error!(request_id = %id, n_grave, left_behind = ?left_behind.lines, "the window left something grave behind");
+        } else {
+            tracing::info!(request_id = %id, left_behind = ?left_behind.lines, "compared with before the window");
+        }
+        let n_grave = f64::from(u32::try_from(n_grave).unwrap_or(u32::MAX));
+        lambda_shell::metrics(
+            &self.deployment,
+            &[("GraveDifferences", Unit::Count, n_grave)],
+            (self.now)().timestamp_millis(),
+        );
     }
 
     async fn end_under_another_window(
@@ -181,12 +240,15 @@ impl Handler {
         until: DateTime<Utc>,
         now: DateTime<Utc>,
     ) -> Result<Outcome, Failure> {
+        let left_behind = self.left_behind(&stored).await;
         let closing = Closing {
             at: now,
             n_sessions_ended: 0,
             login_refused_at: None,
             sessions_gone_at: None,
             open_until: Some(until),
+            left_behind: left_behind.lines,
+            n_grave: left_behind.n_grave,
         };
         self.table
             .record_closing(&stored.request, Status::Open, Status::Ended, &closing)

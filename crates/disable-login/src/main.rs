@@ -16,6 +16,7 @@ async fn main() -> Result<(), RuntimeError> {
             aws_sdk_dynamodb::Client::new(&config),
             environment("LATCHKEY_TABLE")?,
         ),
+        deployment: environment("LATCHKEY_DEPLOYMENT")?,
         reach: Reach::new(&config),
         now: chrono::Utc::now,
     };

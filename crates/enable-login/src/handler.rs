@@ -2,7 +2,7 @@
 
 use access_aws::schedule::EndSchedules;
 use access_aws::seal::SealingKey;
-use access_aws::table::{ServerPin, StoredRequest, Table};
+use access_aws::table::{FactsTaken, ServerPin, StoredRequest, Table};
 use access_contract::payload::{Answer, EnableLogin, Outcome};
 use access_contract::{ErrorName, Status, seal};
 use access_core::{
@@ -10,7 +10,7 @@ use access_core::{
 };
 use access_postgres::{Connection, RoleState, ValidUntil};
 use chrono::{DateTime, Duration, Utc};
-use database_shell::Reach;
+use database_shell::{Located, Reach};
 use lambda_shell::{Failure, Invocation};
 use serde_json::Value;
 
@@ -23,6 +23,9 @@ const CLOSING_PATIENCE: Duration = Duration::seconds(90);
 
 /// When to look again whether that is done.
 const BETWEEN_LOOKS: Duration = Duration::seconds(2);
+
+/// How long taking the facts may delay an opening.
+const FACTS_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
 
 pub(crate) struct Handler {
     pub(crate) table: Table,
@@ -137,9 +140,54 @@ impl Handler {
             .arm(id, window.end())
             .await
             .map_err(aws)?;
+        self.keep_facts_before(&stored, &located).await;
         let outcome = self.converge(&stored, window, &connection).await?;
         connection.end().await;
         Ok(outcome)
+    }
+
+    /// Takes the facts with which those after the window will be compared. Without them the closing says so, but the
+    /// role is opened all the same: whoever waits for it has an outage.
+    async fn keep_facts_before(&self, stored: &StoredRequest, located: &Located<'_>) {
+        let id = &stored.request.request_id;
+        let kept =
+            tokio::time::timeout(FACTS_LIMIT, self.try_to_keep_facts_before(stored, located));
+        match kept.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::error!(request_id = %id, "facts before were not taken: {error}")
+            }
+            Err(_) => tracing::error!(request_id = %id, "facts before were not taken in time"),
+        }
+    }
+
+    async fn try_to_keep_facts_before(
+        &self,
+        stored: &StoredRequest,
+        located: &Located<'_>,
+    ) -> Result<(), database_shell::Error> {
+        let request = &stored.request;
+        let id = &request.request_id;
+        if self.table.has_facts(id, FactsTaken::Before).await? {
+            return Ok(());
+        }
+        let rows = self.table.windows(&request.target, &request.role).await?;
+        if rows
+            .iter()
+            .any(|row| row.request_id == *id && row.opened_at.is_some())
+        {
+            tracing::warn!(request_id = %id, "the window is open already: too late for facts before");
+            return Ok(());
+        }
+        let taken_at = (self.now)();
+        // Leaves time to write them.
+        let facts = located
+            .facts(&request.database.opener, FACTS_LIMIT * 4 / 5)
+            .await?;
+        self.table
+            .keep_facts(id, FactsTaken::Before, &facts, taken_at)
+            .await?;
+        Ok(())
     }
 
     /// Makes the role what its windows say, observes it, and starts over if they changed meanwhile.

@@ -163,11 +163,18 @@ fn announcement(stored: &StoredRequest, event: Event) -> Result<Announcement, Fa
     };
     Ok(match event {
         Event::Opened => Announcement::Opened,
-        Event::Closed => Announcement::Closed { at: closing()?.at },
+        Event::Closed => {
+            let closing = closing()?;
+            Announcement::Closed {
+                at: closing.at,
+                left_behind: closing.left_behind.clone(),
+            }
+        }
         Event::EndedRoleStillOpen => {
             let closing = closing()?;
             Announcement::EndedRoleStillOpen {
                 open_until: closing.open_until.unwrap_or(closing.at),
+                left_behind: closing.left_behind.clone(),
             }
         }
         Event::Rejected => Announcement::Rejected,
