@@ -84,6 +84,12 @@ pub struct Closing {
     pub at: DateTime<Utc>,
     /// How many sessions were ended.
     pub n_sessions_ended: u64,
+    /// When the call that proved it began; what lies between the end and this is waiting.
+    #[serde(default)]
+    pub invoked_at: Option<DateTime<Utc>>,
+    /// When that call could first speak to the database.
+    #[serde(default)]
+    pub connected_at: Option<DateTime<Utc>>,
     /// When NOLOGIN was committed, if this closing had to.
     pub login_refused_at: Option<DateTime<Utc>>,
     /// When the last visible session was gone.
@@ -946,5 +952,6 @@ mod tests {
             ["not compared: this release of Latchkey did not look"]
         );
         assert_eq!(closing.n_grave, 0);
+        assert_eq!((closing.invoked_at, closing.connected_at), (None, None));
     }
 }

@@ -90,6 +90,7 @@ impl Handler {
 
     /// Closes the role if this window is over and no other one covers now.
     async fn close(&self, id: &RequestId) -> Result<Outcome, Failure> {
+        let invoked_at = (self.now)();
         let stored = self.table.request(id).await.map_err(aws)?;
         match stored.status {
             Status::Open => {}
@@ -125,7 +126,7 @@ impl Handler {
         if let Desired::Open { until } = converge::desired(&rows, now) {
             return self.end_under_another_window(stored, until, now).await;
         }
-        let closing = self.prove_closed(&stored).await?;
+        let closing = self.prove_closed(&stored, invoked_at).await?;
         self.table
             .record_closing(request, Status::Open, Status::Closed, &closing)
             .await
@@ -133,7 +134,11 @@ impl Handler {
         Ok(Outcome::Closed)
     }
 
-    async fn prove_closed(&self, stored: &StoredRequest) -> Result<Closing, Failure> {
+    async fn prove_closed(
+        &self,
+        stored: &StoredRequest,
+        invoked_at: DateTime<Utc>,
+    ) -> Result<Closing, Failure> {
         let request = &stored.request;
         // Where the role was opened, whatever the catalogue says by now.
         let expected = stored
@@ -164,6 +169,7 @@ impl Handler {
             .map_err(database)?;
         tracing::info!(
             request_id = %request.request_id,
+            %invoked_at,
             connected_at = %proof.connected_at,
             login_refused_at = %proof.login_refused_at,
             sessions_gone_at = %proof.sessions_gone_at,
@@ -175,6 +181,8 @@ impl Handler {
         Ok(Closing {
             at: proof.proved_at,
             n_sessions_ended: u64::try_from(proof.n_sessions_ended).unwrap_or(u64::MAX),
+            invoked_at: Some(invoked_at),
+            connected_at: Some(proof.connected_at),
             login_refused_at: Some(proof.login_refused_at),
             sessions_gone_at: Some(proof.sessions_gone_at),
             open_until: None,
@@ -244,6 +252,8 @@ impl Handler {
         let closing = Closing {
             at: now,
             n_sessions_ended: 0,
+            invoked_at: None,
+            connected_at: None,
             login_refused_at: None,
             sessions_gone_at: None,
             open_until: Some(until),
