@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::document::{self, Object};
 use crate::fault::{Fault, FaultName, Faults};
 use crate::names::{NameError, PersonId, RoleName};
+use crate::principal::Principal;
 use crate::{plain_text, time};
 
 /// The most bytes of a document: a standard parameter of Parameter Store holds 4 KB
@@ -132,7 +133,7 @@ pub struct Person {
     /// The mail address of the subscription.
     pub mailbox: String,
     /// The IAM principals that are this person.
-    pub principals: Vec<String>,
+    pub principals: Vec<Principal>,
 }
 
 /// The three kinds of documents.
@@ -492,18 +493,7 @@ impl Person {
         let principals = object
             .optional_list("principals", faults)
             .into_iter()
-            .filter_map(|(item, path)| {
-                let arn = document::text(item, &path, faults)?;
-                if !(arn.starts_with("arn:") && (arn.contains(":iam::") || arn.contains(":sts::")))
-                {
-                    faults.add(
-                        FaultName::InvalidValue,
-                        path,
-                        "give the ARN of an IAM user or role",
-                    );
-                }
-                Some(arn.to_owned())
-            })
+            .filter_map(|(item, path)| Principal::read(item, &path, faults))
             .collect();
         object.finish(faults);
         Some(Self {

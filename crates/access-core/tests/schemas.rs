@@ -116,7 +116,10 @@ fn roles() {
 fn people() {
     let sound = json!({
         "id": "alice", "name": "Alice", "mailbox": "alice@example.com",
-        "principals": ["arn:aws:iam::123456789012:user/alice"]
+        "principals": [
+            "arn:aws:iam::123456789012:user/alice",
+            {"role": "arn:aws:iam::123456789012:role/team/Ops", "session_name": "alice@example.com"}
+        ]
     });
     let changes = [
         ("/id", json!("Alice")),
@@ -125,6 +128,19 @@ fn people() {
         ("/mailbox", json!("alice")),
         ("/mailbox", json!("a@b@c")),
         ("/principals", json!(["alice"])),
+        ("/principals", json!(["arn:aws:iam::123456789012:role/*"])),
+        ("/principals", json!(["arn:aws:iam::123456789012:root"])),
+        (
+            "/principals",
+            json!(["arn:aws:sts::123456789012:assumed-role/Ops/alice"]),
+        ),
+        ("/principals/1/session_name", json!("*")),
+        ("/principals/1/session_name", Value::Null),
+        (
+            "/principals/1/role",
+            json!("arn:aws:iam::123456789012:user/alice"),
+        ),
+        ("/principals/1/path", json!("/")),
         ("/phone", json!("1")),
     ];
     check(PERSON, reader(Kind::Person), &[sound], &changes);

@@ -1,8 +1,9 @@
-//! `cargo xtask catalogue check`: the faults of catalogue documents, offline.
+//! `cargo xtask catalogue check`: the faults of catalogue documents, and of the people among them together, offline.
 
 use std::path::{Path, PathBuf};
 
-use access_core::catalogue::{Kind, check_document};
+use access_core::catalogue::{Kind, Person, check_document};
+use access_core::{Faults, principal};
 use xtask::console::{self, green, red};
 use xtask::error::{Error, Result};
 use xtask::workspace;
@@ -13,9 +14,14 @@ use xtask::workspace;
 /// [`Error::NotAsPromised`] if a document has a fault, and when a file cannot be read or placed.
 pub(crate) fn check(files: &[PathBuf]) -> Result<()> {
     let mut n_faulty = 0;
+    let mut people = Vec::new();
     for file in files {
-        let faults = check_document(kind_of(file)?, &workspace::read(file)?);
+        let (kind, text) = (kind_of(file)?, workspace::read(file)?);
+        let faults = check_document(kind, &text);
         if faults.is_empty() {
+            if kind == Kind::Person {
+                people.extend(read_person(&text));
+            }
             console::say(&format!("{}: {}", file.display(), green("sound")));
             continue;
         }
@@ -30,13 +36,23 @@ pub(crate) fn check(files: &[PathBuf]) -> Result<()> {
             ));
         }
     }
+    for (one, other) in principal::clashes(&people) {
+        n_faulty += 1;
+        console::say(&format!(
+            "{}: {one} and {other} share a principal, so whoever uses it is nobody; give it to one of them, or say \
+             each one's session_name",
+            red("ambiguous")
+        ));
+    }
     if n_faulty == 0 {
         Ok(())
     } else {
-        Err(Error::NotAsPromised(format!(
-            "documents to mend: {n_faulty}"
-        )))
+        Err(Error::NotAsPromised(format!("faults to mend: {n_faulty}")))
     }
+}
+
+fn read_person(text: &str) -> Option<Person> {
+    Person::read(&serde_json::from_str(text).ok()?, &mut Faults::new())
 }
 
 /// The folder of the catalogue that a file stands in says what it must be.
