@@ -118,15 +118,6 @@ pub enum FactsTaken {
     After,
 }
 
-/// What became of a vote.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Recorded {
-    /// It counts.
-    Now,
-    /// This person has voted before, or the request is decided; nothing changed.
-    NotAnyMore,
-}
-
 impl Table {
     /// The table of this name.
     #[must_use]
@@ -210,11 +201,17 @@ impl Table {
             .and_then(|item| string(&item, "token").map(|token| TaskToken::new(token.to_owned()))))
     }
 
-    /// Records a vote, if the request is still open to votes and this person has not voted.
+    /// Records a vote that was checked beside the `n_votes` there are. `false` if this person has voted, there are
+    /// other votes by now, or the request is decided: read again.
     ///
     /// # Errors
     /// [`Error::Table`].
-    pub async fn record_vote(&self, id: &RequestId, vote: &SealedVote) -> Result<Recorded, Error> {
+    pub async fn record_vote(
+        &self,
+        id: &RequestId,
+        vote: &SealedVote,
+        n_votes: u64,
+    ) -> Result<bool, Error> {
         let put = Put::builder()
             .table_name(&self.name)
             .item("pk", text(vote_key(id)))
@@ -225,17 +222,13 @@ impl Table {
         let count = self
             .update_request(id)
             .update_expression("ADD n_votes :one")
-            .condition_expression("#status = :pending")
+            .condition_expression("#status = :pending AND n_votes = :n_votes")
             .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":n_votes", number(n_votes))
             .expression_attribute_values(":one", number(1))
             .expression_attribute_values(":pending", text(Status::Pending.as_str()));
         let items = vec![transact_put(put)?, transact_update(count)?];
-        let written = self.transact(items, "record the vote").await?;
-        Ok(if written {
-            Recorded::Now
-        } else {
-            Recorded::NotAnyMore
-        })
+        self.transact(items, "record the vote").await
     }
 
     /// All votes on a request, consistently.

@@ -1,6 +1,6 @@
 //! The seal of a vote: what is sealed, and how the sealed vote is kept.
 
-use access_core::{Digest, RequestId, Vote};
+use access_core::{Digest, RequestId, Vote, time};
 use serde::{Deserialize, Serialize};
 
 /// A vote with the seal that only approval can make and enable-login verifies.
@@ -13,17 +13,34 @@ pub struct SealedVote {
 }
 
 /// The text that a vote's seal covers: the request as it was shown, and everything the approver said.
+///
+/// A vote for the whole window reads as in release 0.1, whose votes are still counted.
 #[must_use]
 pub fn sealed_text(request_id: &RequestId, digest: &Digest, vote: &Vote) -> String {
     // A list of texts in JSON: no choice of names or comments can make two votes read alike.
+    let at = vote.at.to_rfc3339_opts(chrono::SecondsFormat::Nanos, true);
+    let Some(narrowing) = &vote.narrowing else {
+        return serde_json::json!([
+            "latchkey-vote-1",
+            request_id,
+            digest,
+            vote.approver,
+            vote.verdict,
+            at,
+            vote.comment,
+        ])
+        .to_string();
+    };
     serde_json::json!([
-        "latchkey-vote-1",
+        "latchkey-vote-2",
         request_id,
         digest,
         vote.approver,
         vote.verdict,
-        vote.at.to_rfc3339_opts(chrono::SecondsFormat::Nanos, true),
+        at,
         vote.comment,
+        narrowing.start().map(time::to_wait_timestamp),
+        narrowing.end().map(time::to_wait_timestamp),
     ])
     .to_string()
 }
@@ -40,4 +57,49 @@ pub fn decode(seal: &str) -> Vec<u8> {
     data_encoding::BASE64
         .decode(seal.as_bytes())
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use access_core::{Narrowing, PersonId, Verdict};
+    use chrono::{DateTime, Utc};
+
+    use super::*;
+
+    fn text(narrowing: Option<Narrowing>) -> String {
+        let vote = Vote {
+            approver: PersonId::new("alice").unwrap(),
+            verdict: Verdict::Approve,
+            at: at("2026-11-22T10:05:00.000123456Z"),
+            comment: "go".to_owned(),
+            narrowing,
+        };
+        let id = RequestId::new("r-0123456789abcdef").unwrap();
+        sealed_text(&id, &Digest::from_text("d"), &vote)
+    }
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn every_narrowing_has_a_text_of_its_own() {
+        let (start, end) = (
+            Some(at("2026-11-22T11:00:00Z")),
+            Some(at("2026-11-22T11:30:00Z")),
+        );
+        assert_eq!(
+            text(Narrowing::new(start, end)),
+            r#"["latchkey-vote-2","r-0123456789abcdef","d","alice","approve","2026-11-22T10:05:00.000123456Z","go","2026-11-22T11:00:00Z","2026-11-22T11:30:00Z"]"#
+        );
+        let all = [
+            text(None),
+            text(Narrowing::new(start, None)),
+            text(Narrowing::new(None, start)),
+            text(Narrowing::new(start, end)),
+            text(Narrowing::new(None, end)),
+        ];
+        let different: std::collections::BTreeSet<_> = all.iter().collect();
+        assert_eq!(different.len(), all.len());
+    }
 }

@@ -100,6 +100,24 @@ fn the_seal_of_a_recorded_vote_covers_the_same_text() {
     );
 }
 
+#[test]
+fn a_vote_that_narrows_is_read_as_it_was_written() {
+    let recorded = serde_json::json!({
+        "vote": {
+            "approver": "alice", "verdict": "approve", "at": "2026-11-22T10:05:00.000123456Z", "comment": "go",
+            "narrowing": { "start": "2026-11-22T11:10:00Z", "end": "2026-11-22T11:30:00Z" }
+        },
+        "seal": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+    });
+    let sealed: SealedVote = read(&recorded);
+    assert_eq!(serde_json::to_value(&sealed).unwrap(), recorded);
+    let id = RequestId::new("r-0123456789abcdef").unwrap();
+    assert_eq!(
+        seal::sealed_text(&id, &Digest::of("{}"), &sealed.vote),
+        r#"["latchkey-vote-2","r-0123456789abcdef","RBNvo1WzZ4oRRq0W9-hknpT7T8If536DEMBg9hyq_4o","alice","approve","2026-11-22T10:05:00.000123456Z","go","2026-11-22T11:10:00Z","2026-11-22T11:30:00Z"]"#
+    );
+}
+
 fn read<T: DeserializeOwned>(recorded: &Value) -> T {
     match serde_json::from_value(recorded.clone()) {
         Ok(read) => read,

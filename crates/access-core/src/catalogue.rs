@@ -94,6 +94,9 @@ pub enum CaSource {
     Parameter(String),
 }
 
+/// The shortest window where a role document names none, in seconds.
+const DEFAULT_MIN_DURATION_SECONDS: i64 = 60;
+
 /// What may be requested of one role, and who decides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RolePolicy {
@@ -103,6 +106,8 @@ pub struct RolePolicy {
     pub approvers: Vec<PersonId>,
     /// How many of them must approve, 1 to 10.
     pub required_approvals: u8,
+    /// The shortest window, in seconds: nothing shorter is asked for, opened, or left over by approvers.
+    pub min_duration_seconds: i64,
     /// The longest window, in seconds.
     pub max_duration_seconds: i64,
     /// How far ahead a window may start, in seconds.
@@ -395,7 +400,20 @@ impl RolePolicy {
                 ),
             );
         }
+        let min_duration_seconds = match object.optional("min_duration") {
+            None => Some(DEFAULT_MIN_DURATION_SECONDS),
+            Some(_) => read_seconds(&mut object, "min_duration", faults),
+        };
         let max_duration_seconds = read_seconds(&mut object, "max_duration", faults);
+        if let (Some(least), Some(most)) = (min_duration_seconds, max_duration_seconds)
+            && least > most
+        {
+            faults.add(
+                FaultName::ConflictingFields,
+                "$.min_duration",
+                "give a \"min_duration\" (PT1M if absent) that is not longer than \"max_duration\"",
+            );
+        }
         let max_ahead_seconds = read_seconds(&mut object, "max_ahead", faults);
         let approval_deadline_seconds = read_seconds(&mut object, "approval_deadline", faults);
         let mode = object.text("mode", faults).and_then(|mode| match mode {
@@ -415,6 +433,7 @@ impl RolePolicy {
             role: role?,
             approvers: approvers?,
             required_approvals: u8::try_from(required_approvals?).ok()?,
+            min_duration_seconds: min_duration_seconds?,
             max_duration_seconds: max_duration_seconds?,
             max_ahead_seconds: max_ahead_seconds?,
             approval_deadline_seconds: approval_deadline_seconds?,

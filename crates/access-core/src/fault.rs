@@ -53,6 +53,8 @@ pub enum FaultName {
     EndInThePast,
     /// The window is longer than the catalogue allows.
     WindowTooLong,
+    /// The window is shorter than the catalogue allows.
+    WindowTooShort,
     /// The start is further ahead than the catalogue allows.
     StartTooFarAhead,
     /// The database does not know this role, or not as it was registered.
@@ -99,6 +101,7 @@ impl FaultName {
             Self::EndNotAfterStart => "EndNotAfterStart",
             Self::EndInThePast => "EndInThePast",
             Self::WindowTooLong => "WindowTooLong",
+            Self::WindowTooShort => "WindowTooShort",
             Self::StartTooFarAhead => "StartTooFarAhead",
             Self::RoleNotRegistered => "RoleNotRegistered",
             Self::RoleTooPowerful => "RoleTooPowerful",

@@ -18,10 +18,10 @@ pub mod window;
 
 pub use catalogue::{CaSource, Database, Location, Login, Mode, Person, RolePolicy};
 pub use converge::{Desired, WindowRow};
-pub use decision::{Decision, Verdict, Vote};
+pub use decision::{CannotApprove, Decision, Verdict, Vote};
 pub use drift::{DatabaseFacts, Facts, LeftBehind, WhyUnread};
 pub use fault::{Fault, FaultName, Faults};
 pub use names::{PersonId, RequestId, RoleName, TargetId};
 pub use principal::{Nobody, Principal};
 pub use request::{Digest, Request, RequestDraft};
-pub use window::{Window, WindowSpec};
+pub use window::{Narrowing, Window, WindowSpec};

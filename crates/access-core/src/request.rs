@@ -70,12 +70,23 @@ pub struct Request {
     pub approvers: Vec<PersonRef>,
     /// How many of them must approve.
     pub required_approvals: u8,
+    /// The shortest window that may be left when it opens, in seconds. Release 0.1 knew none but a second.
+    #[serde(default = "one_second", skip_serializing_if = "is_one_second")]
+    pub min_duration_seconds: i64,
     /// What happens to access outside windows.
     pub mode: Mode,
     /// How to reach the database, pinned: closing uses this whatever the catalogue says by then.
     pub database: Database,
     /// The versions of the catalogue documents that this was resolved against.
     pub catalogue_versions: BTreeMap<String, i64>,
+}
+
+fn one_second() -> i64 {
+    1
+}
+
+fn is_one_second(seconds: &i64) -> bool {
+    *seconds == one_second()
 }
 
 /// A person as a request remembers them.
@@ -92,6 +103,12 @@ impl Request {
     #[must_use]
     pub fn may_decide(&self, person: &PersonId) -> bool {
         *person != self.requester.id && self.approvers.iter().any(|approver| approver.id == *person)
+    }
+
+    /// The shortest window that may be left when it opens.
+    #[must_use]
+    pub fn min_duration(&self) -> Duration {
+        Duration::seconds(self.min_duration_seconds)
     }
 
     /// The name of a person in it; the id if it does not know them.
@@ -238,7 +255,11 @@ impl RequestDraft {
         let (requester, _) = requester?;
         let (target, role, window) = (self.target.clone()?, self.role.clone()?, window?);
         let deadline = now + Duration::seconds(policy.approval_deadline_seconds);
-        let decide_by = window.fixed_end().map_or(deadline, |end| end.min(deadline));
+        // Approved later than this, a window with a fixed end would be too short.
+        let least = Duration::seconds(policy.min_duration_seconds);
+        let decide_by = window
+            .fixed_end()
+            .map_or(deadline, |end| deadline.min(end - least));
         let mut catalogue_versions = BTreeMap::from([
             (format!("databases/{target}"), *database_version),
             (format!("roles/{target}/{role}"), *policy_version),
@@ -264,6 +285,7 @@ impl RequestDraft {
             decide_by: time::round_down(decide_by),
             approvers: approvers?,
             required_approvals: policy.required_approvals,
+            min_duration_seconds: policy.min_duration_seconds,
             mode: policy.mode,
             database: database.clone(),
             catalogue_versions,
@@ -378,6 +400,20 @@ fn check_limits(
         WindowSpec::UntilEnd { end } => end - now,
         WindowSpec::ForDuration { seconds } => Duration::seconds(seconds),
     };
+    let shortest = Duration::seconds(policy.min_duration_seconds);
+    // What could still be open of it: the past does not count.
+    let left = spec.fixed_end().map_or(length, |end| length.min(end - now));
+    if left < shortest {
+        faults.add(
+            FaultName::WindowTooShort,
+            "$",
+            format!(
+                "ask for at least {}; of this window {} can still be used",
+                iso(shortest),
+                iso(left)
+            ),
+        );
+    }
     let longest = Duration::seconds(policy.max_duration_seconds);
     if length > longest {
         faults.add(
@@ -539,7 +575,8 @@ pub(crate) mod tests {
         let request = request();
         let window = Window::new(now() + Duration::hours(1), now() + Duration::hours(2)).unwrap();
         assert_eq!(request.window, WindowSpec::Fixed { window });
-        assert_eq!(request.decide_by, now() + Duration::hours(2));
+        // A minute before the end: approved later, less than the shortest window would be left.
+        assert_eq!(request.decide_by, now() + Duration::minutes(119));
         assert_eq!(request.catalogue_versions["roles/orders/breakglass"], 7);
         assert_eq!(request.catalogue_versions["databases/orders"], 3);
     }
@@ -563,6 +600,12 @@ pub(crate) mod tests {
             ("reason", json!("x".repeat(1001)), FaultName::ReasonTooLong),
             ("reason", json!(5), FaultName::WrongType),
             ("duration", json!("PT9H"), FaultName::WindowTooLong),
+            ("duration", json!("PT59S"), FaultName::WindowTooShort),
+            (
+                "start",
+                json!("2026-06-01T11:00:30Z"),
+                FaultName::WindowTooShort,
+            ),
             ("duration", json!(60), FaultName::WrongType),
             ("duration", json!("soon"), FaultName::InvalidDuration),
             (

@@ -108,6 +108,77 @@ impl WindowSpec {
     }
 }
 
+/// How one approver narrows a window: not open before a start, or not after an end, or both; in whole seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "RawNarrowing")]
+pub struct Narrowing {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start: Option<DateTime<Utc>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end: Option<DateTime<Utc>>,
+}
+
+impl Narrowing {
+    /// From these bounds, the start rounded up and the end down to whole seconds; `None` if neither is given.
+    #[must_use]
+    pub fn new(start: Option<DateTime<Utc>>, end: Option<DateTime<Utc>>) -> Option<Self> {
+        (start.is_some() || end.is_some()).then_some(Self {
+            start: start.map(time::round_up),
+            end: end.map(time::round_down),
+        })
+    }
+
+    /// Not open before this.
+    #[must_use]
+    pub fn start(&self) -> Option<DateTime<Utc>> {
+        self.start
+    }
+
+    /// Not open from this on.
+    #[must_use]
+    pub fn end(&self) -> Option<DateTime<Utc>> {
+        self.end
+    }
+
+    /// What is inside both `self` and `other`.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        Self {
+            // `None` is less than any start; an end needs more care.
+            start: self.start.max(other.start),
+            end: match (self.end, other.end) {
+                (Some(one), Some(two)) => Some(one.min(two)),
+                (one, two) => one.or(two),
+            },
+        }
+    }
+
+    /// What it leaves of a window; `None` if nothing.
+    #[must_use]
+    pub fn applied_to(&self, window: Window) -> Option<Window> {
+        Window::new(
+            self.start
+                .map_or(window.start, |start| start.max(window.start)),
+            self.end.map_or(window.end, |end| end.min(window.end)),
+        )
+    }
+}
+
+#[derive(Deserialize)]
+struct RawNarrowing {
+    start: Option<DateTime<Utc>>,
+    end: Option<DateTime<Utc>>,
+}
+
+impl TryFrom<RawNarrowing> for Narrowing {
+    type Error = &'static str;
+    fn try_from(raw: RawNarrowing) -> Result<Self, Self::Error> {
+        Narrowing::new(raw.start, raw.end)
+            .filter(|narrowing| narrowing.start == raw.start && narrowing.end == raw.end)
+            .ok_or("a narrowing needs a start or an end, in whole seconds")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,6 +214,32 @@ mod tests {
         assert_eq!(relative.approved_at(at(60)), Window::new(at(60), at(80)));
         let half = at(60) + Duration::milliseconds(500);
         assert_eq!(relative.approved_at(half), Window::new(at(61), at(81)));
+    }
+
+    #[test]
+    fn narrowing_only_takes_away() {
+        let window = Window::new(at(0), at(100)).unwrap();
+        let narrow = |start: Option<i64>, end: Option<i64>| {
+            Narrowing::new(start.map(at), end.map(at)).unwrap()
+        };
+        assert_eq!(Narrowing::new(None, None), None);
+        let inner = narrow(Some(20), None).and(&narrow(None, Some(80)));
+        assert_eq!(inner.applied_to(window), Window::new(at(20), at(80)));
+        assert_eq!(narrow(Some(-5), Some(500)).applied_to(window), Some(window));
+        assert_eq!(narrow(Some(50), Some(50)).applied_to(window), None);
+        let half = Duration::milliseconds(500);
+        let rounded = Narrowing::new(Some(at(20) + half), Some(at(80) + half)).unwrap();
+        assert_eq!(rounded, narrow(Some(21), Some(80)));
+    }
+
+    #[test]
+    fn a_stored_narrowing_is_checked_when_read() {
+        for text in ["{}", r#"{"end":"2026-01-01T00:00:00.5Z"}"#] {
+            assert!(serde_json::from_str::<Narrowing>(text).is_err(), "{text}");
+        }
+        let text = r#"{"end":"2026-01-01T00:00:00Z"}"#;
+        let read: Narrowing = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), text);
     }
 
     #[test]

@@ -105,11 +105,14 @@ fn roles() {
         ("/required_approvals", json!(0)),
         ("/required_approvals", json!(1.5)),
         ("/max_duration", json!(8)),
+        ("/min_duration", json!(8)),
         ("/mode", json!("off")),
         ("/mode", Value::Null),
         ("/topic", json!("arn:x")),
     ];
-    check(ROLE, reader(Kind::Role), &[sound], &changes);
+    let mut with_minimum = sound.clone();
+    with_minimum["min_duration"] = json!("PT5M");
+    check(ROLE, reader(Kind::Role), &[sound, with_minimum], &changes);
 }
 
 #[test]

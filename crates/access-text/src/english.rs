@@ -39,6 +39,15 @@ pub static ENGLISH: Texts = Texts {
         closes: "Closes",
         how_long: "How long",
         as_soon_as_approved: "as soon as it is approved",
+        not_before: |start| format!("not before {start}"),
+        asked_for: "Asked for",
+        narrowed: "narrowed by approvers",
+        from_to: |start, end| format!("from {start} to {end}"),
+        from_approval_until: |end| format!("as soon as it is approved, until {end}"),
+        from_approval_for: |duration| format!("as soon as it is approved, for {duration}"),
+        only_from: |start| format!("only from {start} on"),
+        only_until: |end| format!("only until {end}"),
+        only_from_to: |start, end| format!("only from {start} to {end}"),
         planned_start_passed: |start| format!("planned start {start} has passed"),
         after_approval: |duration| format!("{duration} after the approval"),
         latest_end: |end| format!("at the latest {end}"),
@@ -94,6 +103,11 @@ pub static ENGLISH: Texts = Texts {
                 "After {duration} it is closed: nobody can log in any more, and sessions still open are ended."
             )
         },
+        next_closes_after_at_latest: |duration, end| {
+            format!(
+                "After {duration}, at {end} at the latest, it is closed: nobody can log in any more, and sessions still open are ended."
+            )
+        },
         next_expires: |decide_by| {
             format!(
                 "Without enough approvals by {decide_by} the request expires and nothing opens."
@@ -113,6 +127,47 @@ pub static ENGLISH: Texts = Texts {
         comment: "Comment",
         comment_hint: |max_chars| {
             format!("Needed to reject: the requester reads why. At most {max_chars} characters.")
+        },
+        narrow: "Approve less time (optional)",
+        narrow_hint: |zone| {
+            format!(
+                "Start later, end earlier, or both; never outside what is asked for. Times are in {zone}. Leave a field empty to keep it as it is. Not needed to reject."
+            )
+        },
+        start_later: "Start later, at",
+        end_earlier: "End earlier, at",
+        not_before_hint: |earliest| format!("Not before {earliest}."),
+        not_after_hint: |latest| format!("Not after {latest}."),
+        time_unreadable: "Give a date and a time, such as 2026-11-22T19:30, or leave the field empty.",
+        time_twice: |zone| {
+            format!(
+                "This time happens twice in {zone}, because clocks go back. Choose a time before or after that hour."
+            )
+        },
+        time_never: |zone| {
+            format!(
+                "This time never happens in {zone}, because clocks go forward. Choose a time before or after that hour."
+            )
+        },
+        start_too_early: |earliest| {
+            format!(
+                "The window cannot start before {earliest}. Choose a later start, or leave it empty."
+            )
+        },
+        end_too_late: |latest| {
+            format!(
+                "The window cannot end after {latest}. Choose an earlier end, or leave it empty."
+            )
+        },
+        too_short: |left, least| {
+            format!(
+                "This would leave {left}; the shortest window of this role is {least}. Leave more time, or reject the request."
+            )
+        },
+        too_short_together: |left, least| {
+            format!(
+                "Together with what others approved, this would leave {left}; the shortest window of this role is {least}. See the decisions so far and leave more time, or reject the request."
+            )
         },
         type_role: "To approve, type the name of the role:",
         type_role_hint: "This tells a person from a mail scanner. Not needed to reject.",

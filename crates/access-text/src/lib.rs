@@ -21,7 +21,7 @@ mod view;
 pub use english::ENGLISH;
 pub use form::{
     Answer, COMMENT_MAX_CHARS, DECISION_APPROVE, DECISION_REJECT, Draft, FIELD_COMMENT,
-    FIELD_DECISION, FIELD_ROLE, FormProblem, read_form,
+    FIELD_DECISION, FIELD_END, FIELD_ROLE, FIELD_START, FormProblem, Typed, read_form,
 };
 pub use headers::security_headers;
 pub use message::{Announcement, Message, announce, ask};

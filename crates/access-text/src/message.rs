@@ -199,6 +199,12 @@ fn facts(texts: &Texts, text: &RequestText, which: Facts) -> String {
         labelled(says.closes, &when(&text.closes)),
         labelled(says.how_long, &text.how_long),
     ];
+    if let Some(asked) = &text.asked {
+        facts.push(labelled(
+            says.asked_for,
+            &format!("{asked} ({})", says.narrowed),
+        ));
+    }
     if which == Facts::ToDecide {
         facts.push(labelled(says.rule, &text.rule));
         facts.push(labelled(
@@ -234,6 +240,9 @@ fn decisions(texts: &Texts, decisions: &[DecisionText]) -> String {
     let mut said = format!("{}:", texts.request.decisions);
     for decision in decisions {
         said.push_str(&format!("\n- {}, {}", decision.said, decision.at.line()));
+        if !decision.narrowing.is_empty() {
+            said.push_str(&format!("\n  {}", decision.narrowing));
+        }
         if !decision.comment.is_empty() {
             said.push('\n');
             said.push_str(&quote(&decision.comment));

@@ -19,11 +19,8 @@ pub(crate) struct Moment {
 impl Moment {
     pub(crate) fn new(texts: &Texts, at: DateTime<Utc>, zone: Tz) -> Self {
         let local = at.with_timezone(&zone);
-        let offset = local.offset();
         let date = (texts.words.date)(at.date_naive());
         let local_date = (texts.words.date)(local.date_naive());
-        // Whatever it is called (Etc/UTC, Zulu), it is UTC.
-        let is_utc = offset.fix().local_minus_utc() == 0 && offset.abbreviation() == Some("UTC");
         let local_time = if local_date == date {
             clock(local.time())
         } else {
@@ -33,7 +30,8 @@ impl Moment {
         Self {
             machine: at.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true),
             utc: format!("{date}, {} UTC", clock(at.time())),
-            local: (!is_utc).then(|| (texts.words.in_zone)(&local_time, zone.name(), &offset)),
+            local: (!is_utc(&local))
+                .then(|| (texts.words.in_zone)(&local_time, zone.name(), &offset)),
         }
     }
 
@@ -44,6 +42,21 @@ impl Moment {
             None => self.utc.clone(),
         }
     }
+}
+
+/// `Asia/Tokyo (UTC+09:00)`: the zone's name with its offset at that moment; `UTC` if that is what it is.
+pub(crate) fn zone_name(zone: Tz, at: DateTime<Utc>) -> String {
+    let local = at.with_timezone(&zone);
+    if is_utc(&local) {
+        "UTC".to_owned()
+    } else {
+        format!("{} (UTC{})", zone.name(), local.format("%:z"))
+    }
+}
+
+/// Whatever it is called (Etc/UTC, Zulu), it is UTC.
+fn is_utc(local: &DateTime<Tz>) -> bool {
+    local.offset().fix().local_minus_utc() == 0 && local.offset().abbreviation() == Some("UTC")
 }
 
 /// `10:00`, or `10:00:20` where the seconds matter.

@@ -1,7 +1,7 @@
 //! From a stored request to what people see of it.
 
-use access_core::{Request, Verdict, Vote, Window, WindowSpec};
-use chrono::TimeDelta;
+use access_core::{Narrowing, Request, Verdict, Vote, Window, WindowSpec, decision};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::{DecisionView, PersonView, RequestView, WindowView};
 
@@ -13,6 +13,8 @@ impl RequestView {
             id: person.id.to_string(),
             name: person.name.clone(),
         };
+        let narrowing = decision::narrowed_by(request, votes);
+        let decide_by = decision::deadline(request, votes);
         let mut votes: Vec<&Vote> = votes.iter().collect();
         votes.sort_by_key(|vote| vote.at);
         Self {
@@ -21,9 +23,13 @@ impl RequestView {
             role: request.role.to_string(),
             requester: person(&request.requester),
             reason: request.reason.clone(),
-            window: window_view(request, settled),
+            window: match settled {
+                Some(window) => fixed(window),
+                None => undecided(request, narrowing),
+            },
+            asked: narrowing.map(|_| undecided(request, None)),
             zone: request.database.display_zone(),
-            decide_by: request.decide_by,
+            decide_by,
             required_approvals: usize::from(request.required_approvals),
             approvers: request.approvers.iter().map(person).collect(),
             decisions: votes
@@ -36,30 +42,43 @@ impl RequestView {
                     approved: vote.verdict == Verdict::Approve,
                     at: vote.at,
                     comment: vote.comment.clone(),
+                    narrowing: vote.narrowing,
                 })
                 .collect(),
         }
     }
 }
 
-fn window_view(request: &Request, settled: Option<Window>) -> WindowView {
-    if let Some(window) = settled {
-        return WindowView::Fixed {
-            start: window.start(),
-            end: window.end(),
-        };
+fn fixed(window: Window) -> WindowView {
+    WindowView::Fixed {
+        start: window.start(),
+        end: window.end(),
     }
+}
+
+/// The window as it is before the decision: as asked, or what `narrowing` leaves of that.
+fn undecided(request: &Request, narrowing: Option<Narrowing>) -> WindowView {
+    let not_before = narrowing.and_then(|narrowing| narrowing.start());
+    let not_after = narrowing.and_then(|narrowing| narrowing.end());
+    let earlier = |end: DateTime<Utc>| not_after.map_or(end, |not_after| end.min(not_after));
     match request.window {
         WindowSpec::Fixed { window } => WindowView::Fixed {
-            start: window.start(),
-            end: window.end(),
+            start: not_before.map_or(window.start(), |start| start.max(window.start())),
+            end: earlier(window.end()),
         },
-        WindowSpec::UntilEnd { end } => WindowView::FromApprovalUntil { end },
+        WindowSpec::UntilEnd { end } => match not_before {
+            Some(start) => WindowView::Fixed {
+                start,
+                end: earlier(end),
+            },
+            None => WindowView::FromApprovalUntil { end: earlier(end) },
+        },
         WindowSpec::ForDuration { seconds } => {
             let duration = TimeDelta::seconds(seconds);
             WindowView::FromApprovalFor {
                 duration,
-                latest_end: request.decide_by + duration,
+                latest_end: earlier(request.decide_by + duration),
+                not_before,
             }
         }
     }

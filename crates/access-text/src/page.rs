@@ -1,13 +1,14 @@
 //! The pages: plain HTML that needs no script, no image and no second request.
 
+use access_core::{CannotApprove, FaultName};
 use askama::Template;
 use chrono::{DateTime, Utc};
 
 use crate::form::{
     COMMENT_MAX_CHARS, DECISION_APPROVE, DECISION_REJECT, Draft, FIELD_COMMENT, FIELD_DECISION,
-    FIELD_ROLE, FormProblem,
+    FIELD_END, FIELD_ROLE, FIELD_START, FormProblem, Typed,
 };
-use crate::moment::Moment;
+use crate::moment::{Moment, duration, zone_name};
 use crate::request_text::{RequestText, line};
 use crate::texts::Texts;
 use crate::view::{PersonView, RequestView, Standing, WindowView};
@@ -71,7 +72,15 @@ pub fn decision_page(
     now: DateTime<Utc>,
 ) -> Page {
     let text = RequestText::new(texts, request, now);
-    let problem = draft.map(|draft| problem(texts, draft, &text));
+    let problem = draft.map(|draft| problem(texts, draft, request, &text));
+    let nothing_typed = Typed::default();
+    let typed = draft.map_or(&nothing_typed, |draft| &draft.typed);
+    let (earliest, latest) = request.bounds(now);
+    let moment = |at| Moment::new(texts, at, request.zone).line();
+    let narrows = problem
+        .as_ref()
+        .is_some_and(|problem| [FIELD_START, FIELD_END].contains(&problem.field))
+        || !(typed.start.is_empty() && typed.end.is_empty());
     let heading = (texts.form.heading)(&text.role, &text.target);
     // A screen reader says the title first.
     let title = match problem {
@@ -86,10 +95,11 @@ pub fn decision_page(
         deciding_as: (texts.form.deciding_as)(&line(&approver.name)),
         comment_hint: (texts.form.comment_hint)(COMMENT_MAX_CHARS),
         as_of: (texts.form.as_of)(&Moment::new(texts, now, chrono_tz::UTC).utc),
-        comment: draft
-            .map(|draft| draft.comment.as_str())
-            .unwrap_or_default(),
-        typed_role: draft.map(|draft| draft.role.as_str()).unwrap_or_default(),
+        typed,
+        narrows,
+        narrow_hint: (texts.form.narrow_hint)(&zone_name(request.zone, earliest)),
+        not_before_hint: (texts.form.not_before_hint)(&moment(earliest)),
+        not_after_hint: (texts.form.not_after_hint)(&moment(latest)),
         problem,
         request: &text,
     };
@@ -291,8 +301,9 @@ struct Problem {
     said: String,
 }
 
-fn problem(texts: &Texts, draft: &Draft, text: &RequestText) -> Problem {
+fn problem(texts: &Texts, draft: &Draft, request: &RequestView, text: &RequestText) -> Problem {
     let says = &texts.form;
+    let typed = &draft.typed;
     match draft.problem {
         FormProblem::NoDecision => Problem {
             field: FIELD_DECISION,
@@ -303,7 +314,7 @@ fn problem(texts: &Texts, draft: &Draft, text: &RequestText) -> Problem {
             said: (says.role_does_not_match)(&text.role),
         },
         FormProblem::CommentTooLong => {
-            let n_chars = draft.comment.chars().count();
+            let n_chars = typed.comment.chars().count();
             Problem {
                 field: FIELD_COMMENT,
                 said: (says.comment_too_long)(COMMENT_MAX_CHARS, n_chars),
@@ -313,6 +324,38 @@ fn problem(texts: &Texts, draft: &Draft, text: &RequestText) -> Problem {
             field: FIELD_COMMENT,
             said: says.comment_missing.to_owned(),
         },
+        FormProblem::NotATime { field, fault } => Problem {
+            field,
+            said: match fault {
+                FaultName::AmbiguousLocalTime => (says.time_twice)(request.zone.name()),
+                FaultName::NonexistentLocalTime => (says.time_never)(request.zone.name()),
+                _ => says.time_unreadable.to_owned(),
+            },
+        },
+        FormProblem::CannotApprove(why) => Problem {
+            field: match why {
+                CannotApprove::StartTooEarly { .. } => FIELD_START,
+                CannotApprove::EndTooLate { .. } => FIELD_END,
+                _ if typed.end.is_empty() => FIELD_START,
+                _ => FIELD_END,
+            },
+            said: cannot_approve(texts, why, request),
+        },
+    }
+}
+
+fn cannot_approve(texts: &Texts, why: CannotApprove, request: &RequestView) -> String {
+    let says = &texts.form;
+    let line = |at| Moment::new(texts, at, request.zone).line();
+    match why {
+        CannotApprove::StartTooEarly { earliest } => (says.start_too_early)(&line(earliest)),
+        CannotApprove::EndTooLate { latest } => (says.end_too_late)(&line(latest)),
+        CannotApprove::TooShort { left, least } => {
+            (says.too_short)(&duration(texts, left), &duration(texts, least))
+        }
+        CannotApprove::TooShortTogether { left, least } => {
+            (says.too_short_together)(&duration(texts, left), &duration(texts, least))
+        }
     }
 }
 
@@ -326,8 +369,12 @@ struct DecisionPage<'a> {
     deciding_as: String,
     comment_hint: String,
     as_of: String,
-    comment: &'a str,
-    typed_role: &'a str,
+    typed: &'a Typed,
+    /// Whether the fields for less time are shown at once.
+    narrows: bool,
+    narrow_hint: String,
+    not_before_hint: String,
+    not_after_hint: String,
     problem: Option<Problem>,
     request: &'a RequestText,
 }

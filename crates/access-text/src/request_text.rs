@@ -1,5 +1,6 @@
 //! A request in words: the parts that pages and messages share.
 
+use access_core::Narrowing;
 use access_core::plain_text::{
     Layout, REPLACEMENT, code_points, is_neutralised, is_refused_in_names, neutralise, shorten,
 };
@@ -51,6 +52,8 @@ pub(crate) struct RequestText {
     pub(crate) opens: When,
     pub(crate) closes: When,
     pub(crate) how_long: String,
+    /// What was asked for, if approvers left less.
+    pub(crate) asked: Option<String>,
     pub(crate) rule: String,
     pub(crate) progress: String,
     pub(crate) is_waiting: bool,
@@ -71,6 +74,8 @@ pub(crate) struct DecisionText {
     pub(crate) approved: bool,
     pub(crate) said: String,
     pub(crate) at: Moment,
+    /// What of the window was approved; empty if all of it.
+    pub(crate) narrowing: String,
     /// Empty if there is none.
     pub(crate) comment: String,
 }
@@ -108,6 +113,10 @@ impl RequestText {
             opens: opens(texts, request, now),
             closes: closes(texts, request),
             how_long: how_long(texts, request, now),
+            asked: request
+                .asked
+                .as_ref()
+                .map(|asked| asked_for(texts, request, asked)),
             rule: (texts.request.approvals_needed)(request.required_approvals, &approvers),
             progress: (texts.request.progress)(n_approved, request.required_approvals),
             is_waiting,
@@ -176,7 +185,36 @@ fn decision_text(texts: &Texts, request: &RequestView, decision: &DecisionView) 
         approved: decision.approved,
         said,
         at: Moment::new(texts, decision.at, request.zone),
+        narrowing: decision
+            .narrowing
+            .map(|narrowing| only(texts, request, narrowing))
+            .unwrap_or_default(),
         comment: lines(&decision.comment),
+    }
+}
+
+/// What one approver left of the window.
+fn only(texts: &Texts, request: &RequestView, narrowing: Narrowing) -> String {
+    let says = &texts.request;
+    let line = |at| Moment::new(texts, at, request.zone).line();
+    match (narrowing.start().map(line), narrowing.end().map(line)) {
+        (Some(start), Some(end)) => (says.only_from_to)(&start, &end),
+        (Some(start), None) => (says.only_from)(&start),
+        (None, Some(end)) => (says.only_until)(&end),
+        (None, None) => String::new(),
+    }
+}
+
+/// The window that was asked for, on one line.
+fn asked_for(texts: &Texts, request: &RequestView, asked: &WindowView) -> String {
+    let says = &texts.request;
+    let line = |at| Moment::new(texts, at, request.zone).line();
+    match *asked {
+        WindowView::Fixed { start, end } => (says.from_to)(&line(start), &line(end)),
+        WindowView::FromApprovalUntil { end } => (says.from_approval_until)(&line(end)),
+        WindowView::FromApprovalFor {
+            duration: length, ..
+        } => (says.from_approval_for)(&duration(texts, length)),
     }
 }
 
@@ -205,6 +243,13 @@ fn opens(texts: &Texts, request: &RequestView, now: DateTime<Utc>) -> When {
                 String::new()
             },
         },
+        WindowView::FromApprovalFor {
+            not_before: Some(start),
+            ..
+        } if start > now => {
+            let start = Moment::new(texts, start, request.zone);
+            as_soon_as((texts.request.not_before)(&start.line()))
+        }
         WindowView::FromApprovalUntil { .. } | WindowView::FromApprovalFor { .. } => {
             as_soon_as(String::new())
         }
@@ -222,6 +267,7 @@ fn closes(texts: &Texts, request: &RequestView) -> When {
         WindowView::FromApprovalFor {
             duration: length,
             latest_end,
+            ..
         } => {
             let latest = Moment::new(texts, latest_end, request.zone);
             When {
@@ -247,8 +293,18 @@ fn how_long(texts: &Texts, request: &RequestView, now: DateTime<Utc>) -> String 
             (texts.request.if_approved_now)(&time_left(texts, now, end))
         }
         WindowView::FromApprovalFor {
-            duration: length, ..
-        } => duration(texts, length),
+            duration: length,
+            latest_end,
+            not_before,
+        } => {
+            let start = not_before.map_or(now, |start| start.max(now));
+            let left = (now + length).min(latest_end) - start;
+            if left == length {
+                duration(texts, length)
+            } else {
+                (texts.request.if_approved_now)(&time_left(texts, start, start + left))
+            }
+        }
     }
 }
 
@@ -262,6 +318,13 @@ fn opening(texts: &Texts, request: &RequestView, now: DateTime<Utc>) -> Option<S
         (Standing::Waiting { n_missing }, WindowView::Fixed { start, .. }) if *start > now => {
             Some((said.next_opens_at_when_approved)(n_missing, &utc(*start)))
         }
+        (
+            Standing::Waiting { n_missing },
+            WindowView::FromApprovalFor {
+                not_before: Some(start),
+                ..
+            },
+        ) if *start > now => Some((said.next_opens_at_when_approved)(n_missing, &utc(*start))),
         (Standing::Waiting { n_missing }, _) => Some((said.next_opens_when_approved)(n_missing)),
         (Standing::Approved, WindowView::Fixed { start, .. }) if *start > now => {
             Some((said.next_opens_at)(&utc(*start)))
@@ -276,6 +339,14 @@ fn closing(texts: &Texts, request: &RequestView) -> String {
         WindowView::Fixed { end, .. } | WindowView::FromApprovalUntil { end } => {
             (texts.request.next_closes_at)(&Moment::new(texts, end, request.zone).utc)
         }
+        WindowView::FromApprovalFor {
+            duration: length,
+            latest_end,
+            ..
+        } if request.asked.is_some() => (texts.request.next_closes_after_at_latest)(
+            &duration(texts, length),
+            &Moment::new(texts, latest_end, request.zone).utc,
+        ),
         WindowView::FromApprovalFor {
             duration: length, ..
         } => (texts.request.next_closes_after)(&duration(texts, length)),

@@ -1,5 +1,6 @@
 //! What pages and messages are made of: plain data, filled from the table by the functions.
 
+use access_core::Narrowing;
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 
@@ -23,6 +24,8 @@ pub struct DecisionView {
     pub at: DateTime<Utc>,
     /// What the person wrote; empty if nothing.
     pub comment: String,
+    /// What they approved of the window, if not all of it.
+    pub narrowing: Option<Narrowing>,
 }
 
 /// When the login is open, as far as it is known.
@@ -44,8 +47,10 @@ pub enum WindowView {
     FromApprovalFor {
         /// Stays open for.
         duration: TimeDelta,
-        /// Closes at, if it is approved at the last moment.
+        /// Closes at this at the latest, whenever it is approved.
         latest_end: DateTime<Utc>,
+        /// Does not open before this, if approvers want it so.
+        not_before: Option<DateTime<Utc>>,
     },
 }
 
@@ -62,8 +67,10 @@ pub struct RequestView {
     pub requester: PersonView,
     /// Why, as the requester wrote it.
     pub reason: String,
-    /// When the login is open.
+    /// When the login is open, as far as approvers have left it.
     pub window: WindowView,
+    /// What was asked for, if approvers left less.
+    pub asked: Option<WindowView>,
     /// The catalogue's time zone; every time is shown in it and in UTC.
     pub zone: Tz,
     /// When the request expires.
@@ -96,6 +103,15 @@ impl RequestView {
         match self.required_approvals.saturating_sub(self.decisions.len()) {
             0 => Standing::Approved,
             n_missing => Standing::Waiting { n_missing },
+        }
+    }
+
+    /// The earliest start and the latest end that an approval at `now` can leave.
+    pub(crate) fn bounds(&self, now: DateTime<Utc>) -> (DateTime<Utc>, DateTime<Utc>) {
+        match *self.asked.as_ref().unwrap_or(&self.window) {
+            WindowView::Fixed { start, end } => (start.max(now), end),
+            WindowView::FromApprovalUntil { end } => (now, end),
+            WindowView::FromApprovalFor { latest_end, .. } => (now, latest_end),
         }
     }
 

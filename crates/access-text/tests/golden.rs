@@ -3,11 +3,12 @@
 use std::fs;
 use std::path::PathBuf;
 
+use access_core::{CannotApprove, FaultName, Narrowing};
 use access_text::{
-    Announcement, CannotDecide, DecisionView, Draft, ENGLISH, FormProblem, Message, Page,
-    PersonView, RequestView, Stage, Trouble, WindowView, already_decided_page, announce, ask,
-    cannot_decide_page, decided_page, decision_page, expired_page, invalid_link_page,
-    security_headers, settled_page, trouble_page,
+    Announcement, CannotDecide, DecisionView, Draft, ENGLISH, FIELD_START, FormProblem, Message,
+    Page, PersonView, RequestView, Stage, Trouble, Typed, WindowView, already_decided_page,
+    announce, ask, cannot_decide_page, decided_page, decision_page, expired_page,
+    invalid_link_page, security_headers, settled_page, trouble_page,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
@@ -49,6 +50,7 @@ fn request() -> RequestView {
                  see ticket OPS-1234."
             .to_owned(),
         window: WindowView::Fixed { start: at("2026-11-22T10:00:00Z"), end: at("2026-11-22T11:30:00Z") },
+        asked: None,
         zone: Tz::Asia__Tokyo,
         decide_by: at("2026-11-22T10:00:00Z"),
         required_approvals: 2,
@@ -63,6 +65,7 @@ fn approval(person: PersonView, time: &str, comment: &str) -> DecisionView {
         approved: true,
         at: at(time),
         comment: comment.to_owned(),
+        narrowing: None,
     }
 }
 
@@ -72,6 +75,7 @@ fn rejection(person: PersonView, time: &str, comment: &str) -> DecisionView {
         approved: false,
         at: at(time),
         comment: comment.to_owned(),
+        narrowing: None,
     }
 }
 
@@ -105,6 +109,40 @@ fn rejected() -> RequestView {
     request
 }
 
+/// Bob left 45 of the 90 minutes.
+fn narrowed() -> RequestView {
+    let (start, end) = (at("2026-11-22T10:15:00Z"), at("2026-11-22T11:00:00Z"));
+    let mut bobs = approval(bob(), "2026-11-22T07:31:12Z", "Out before the sale.");
+    bobs.narrowing = Narrowing::new(Some(start), Some(end));
+    RequestView {
+        window: WindowView::Fixed { start, end },
+        asked: Some(request().window),
+        decide_by: at("2026-11-22T10:00:00Z"),
+        decisions: vec![bobs],
+        ..request()
+    }
+}
+
+/// Bob narrowed a request for 45 minutes from the approval on.
+fn narrowed_as_soon_as_approved() -> RequestView {
+    let end = at("2026-11-22T08:20:00Z");
+    let start = at("2026-11-22T08:00:00Z");
+    let mut bobs = approval(bob(), "2026-11-22T07:41:12Z", "");
+    bobs.narrowing = Narrowing::new(Some(start), Some(end));
+    RequestView {
+        window: WindowView::FromApprovalFor {
+            duration: TimeDelta::minutes(45),
+            latest_end: end,
+            not_before: Some(start),
+        },
+        asked: Some(as_soon_as_approved().window),
+        decide_by: at("2026-11-22T08:19:00Z"),
+        required_approvals: 2,
+        decisions: vec![bobs],
+        ..as_soon_as_approved()
+    }
+}
+
 /// Everything that people write is hostile, and names are not ASCII.
 fn hostile() -> RequestView {
     RequestView {
@@ -129,6 +167,7 @@ fn as_soon_as_approved() -> RequestView {
         window: WindowView::FromApprovalFor {
             duration: TimeDelta::minutes(45),
             latest_end: at("2026-11-22T12:45:00Z"),
+            not_before: None,
         },
         decide_by: at("2026-11-22T12:00:00Z"),
         required_approvals: 1,
@@ -159,11 +198,12 @@ fn late() -> RequestView {
 }
 
 fn draft(problem: FormProblem, comment: &str, role: &str) -> Draft {
-    Draft {
-        problem,
+    let typed = Typed {
         comment: comment.to_owned(),
         role: role.to_owned(),
-    }
+        ..Typed::default()
+    };
+    Draft::new(problem, typed)
 }
 
 #[track_caller]
@@ -319,6 +359,84 @@ fn decision_page_with_problems() {
 }
 
 #[test]
+fn decision_page_after_others_narrowed() {
+    let page = decision_page(&ENGLISH, &narrowed(), &alice(), None, now());
+    check_page("decision_narrowed", 200, &page);
+    let request = narrowed_as_soon_as_approved();
+    let page = decision_page(&ENGLISH, &request, &alice(), None, now());
+    check_page("decision_narrowed_as_soon_as_approved", 200, &page);
+}
+
+#[test]
+fn decision_page_with_a_problem_in_the_narrowing() {
+    let (left, least) = (TimeDelta::seconds(30), TimeDelta::minutes(1));
+    let earliest = at("2026-11-22T10:00:00Z");
+    let latest = at("2026-11-22T11:30:00Z");
+    let not_a_time = |fault| FormProblem::NotATime {
+        field: FIELD_START,
+        fault,
+    };
+    for (file, problem, start, end) in [
+        (
+            "problem_start_too_early",
+            FormProblem::CannotApprove(CannotApprove::StartTooEarly { earliest }),
+            "2026-11-22T18:59",
+            "",
+        ),
+        (
+            "problem_end_too_late",
+            FormProblem::CannotApprove(CannotApprove::EndTooLate { latest }),
+            "",
+            "2026-11-22T20:31",
+        ),
+        (
+            "problem_too_short",
+            FormProblem::CannotApprove(CannotApprove::TooShort { left, least }),
+            "2026-11-22T20:29:30",
+            "",
+        ),
+        (
+            "problem_too_short_together",
+            FormProblem::CannotApprove(CannotApprove::TooShortTogether {
+                left: TimeDelta::zero(),
+                least,
+            }),
+            "2026-11-22T20:15",
+            "2026-11-22T20:25",
+        ),
+        (
+            "problem_time_unreadable",
+            not_a_time(FaultName::InvalidTime),
+            "tomorrow \"><script>",
+            "",
+        ),
+        (
+            "problem_time_twice",
+            not_a_time(FaultName::AmbiguousLocalTime),
+            "2026-10-25T02:30",
+            "",
+        ),
+        (
+            "problem_time_never",
+            not_a_time(FaultName::NonexistentLocalTime),
+            "2027-03-28T02:30",
+            "",
+        ),
+    ] {
+        let typed = Typed {
+            role: "breakglass".to_owned(),
+            start: start.to_owned(),
+            end: end.to_owned(),
+            ..Typed::default()
+        };
+        let draft = Draft::new(problem, typed);
+        let page = decision_page(&ENGLISH, &narrowed(), &alice(), Some(&draft), now());
+        check_page(file, 422, &page);
+        assert!(!page.html.contains("<script"), "{file}");
+    }
+}
+
+#[test]
 fn decided_pages() {
     let mut first = request();
     first
@@ -333,6 +451,15 @@ fn decided_pages() {
         "decided_approved",
         200,
         &decided_page(&ENGLISH, &approved(), &alice(), now()),
+    );
+    let mut narrowed = narrowed();
+    narrowed
+        .decisions
+        .push(approval(alice(), "2026-11-22T07:48:00Z", ""));
+    check_page(
+        "decided_narrowed",
+        200,
+        &decided_page(&ENGLISH, &narrowed, &alice(), now()),
     );
     check_page(
         "decided_rejected",
@@ -463,6 +590,10 @@ fn asking_messages() {
         "ask_until",
         &ask(&ENGLISH, &until_fixed_end(), &alice(), LINK, now()),
     );
+    check_message(
+        "ask_narrowed",
+        &ask(&ENGLISH, &narrowed(), &alice(), LINK, now()),
+    );
     check_message("ask_late", &ask(&ENGLISH, &late(), &alice(), LINK, now()));
     let hostile = ask(&ENGLISH, &hostile(), &alice(), LINK, now());
     check_message("ask_hostile", &hostile);
@@ -496,6 +627,10 @@ fn announcements() {
     check_message(
         "closed",
         &announce(&ENGLISH, &approved(), &closed(later, &[]), later),
+    );
+    check_message(
+        "opened_narrowed",
+        &announce(&ENGLISH, &narrowed(), &Announcement::Opened, start),
     );
     let left_behind = [
         "GRAVE + membership mallory in rds_superuser by master {\"admin_option\": true}",

@@ -34,6 +34,7 @@ fn request(text: &str) -> RequestView {
             start: now() + hour,
             end: now() + hour * 2,
         },
+        asked: None,
         zone: Tz::Asia__Tokyo,
         decide_by: now() + hour,
         required_approvals: 2,
@@ -43,6 +44,7 @@ fn request(text: &str) -> RequestView {
             approved: true,
             at: now(),
             comment: text.to_owned(),
+            narrowing: None,
         }],
     }
 }

@@ -1,12 +1,12 @@
 //! Votes in, one decision out: recorded before anybody is woken, and repeatable at every step.
 
 use access_aws::seal::SealingKey;
-use access_aws::table::{Recorded, StoredRequest, Table};
+use access_aws::table::{StoredRequest, Table};
 use access_aws::{Error, task};
 use access_contract::payload::Outcome;
 use access_contract::seal::{self, SealedVote};
 use access_contract::{ErrorName, Status, TaskToken};
-use access_core::{Decision, RequestId, Vote, decision, time};
+use access_core::{CannotApprove, Decision, RequestId, Verdict, Vote, decision, time};
 use chrono::{DateTime, Utc};
 use lambda_shell::Failure;
 
@@ -18,6 +18,17 @@ pub(crate) struct Deciding {
     pub(crate) vote_key: SealingKey,
     pub(crate) step_functions: aws_sdk_sfn::Client,
     pub(crate) now: fn() -> DateTime<Utc>,
+}
+
+/// What became of a vote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Voted {
+    /// It is recorded, and counts.
+    Recorded,
+    /// This person has voted before, or the request is decided or expired; nothing changed.
+    NotAnyMore,
+    /// What this approval leaves of the window cannot be; nothing changed.
+    Refused(CannotApprove),
 }
 
 impl Deciding {
@@ -40,11 +51,14 @@ impl Deciding {
     /// What the state machine goes by: the recorded decision, or none yet.
     pub(crate) async fn settle(&self, id: &RequestId) -> Result<Outcome, Failure> {
         let stored = self.decide(id).await.map_err(failure)?;
-        let left = stored.request.decide_by - (self.now)();
         Ok(match (stored.status, stored.window) {
-            (Status::Pending, _) => Outcome::Pending {
-                decide_within_seconds: left.num_seconds().max(1),
-            },
+            (Status::Pending, _) => {
+                let votes = self.votes(id).await.map_err(failure)?;
+                let left = decision::deadline(&stored.request, &votes) - (self.now)();
+                Outcome::Pending {
+                    decide_within_seconds: left.num_seconds().max(1),
+                }
+            }
             (Status::Rejected, _) => Outcome::Rejected,
             (Status::Expired, _) => Outcome::Expired,
             (Status::Refused, _) => Outcome::Refused {
@@ -67,8 +81,19 @@ impl Deciding {
 
     /// Seals and records a vote, counts, and wakes the execution once there is a decision. Doing it
     /// again is harmless, and heals what a crash left undone.
-    pub(crate) async fn vote(&self, stored: &StoredRequest, vote: Vote) -> Result<Recorded, Error> {
+    pub(crate) async fn vote(&self, stored: &StoredRequest, vote: Vote) -> Result<Voted, Error> {
         let id = &stored.request.request_id;
+        let voted = self.record(stored, vote).await?;
+        if self.decide(id).await?.status != Status::Pending {
+            self.wake(id).await?;
+        }
+        Ok(voted)
+    }
+
+    /// Records a vote beside exactly those votes that it was checked with: what two people leave of the window at the
+    /// same instant is still something.
+    async fn record(&self, stored: &StoredRequest, vote: Vote) -> Result<Voted, Error> {
+        let (id, request) = (&stored.request.request_id, &stored.request);
         let mac = self
             .vote_key
             .seal(&seal::sealed_text(id, &stored.digest, &vote))
@@ -77,13 +102,32 @@ impl Deciding {
             seal: seal::encode(&mac),
             vote,
         };
-        let recorded = self.table.record_vote(id, &sealed).await?;
-        let verdict = sealed.vote.verdict;
-        tracing::info!(request_id = %id, approver = %sealed.vote.approver, ?verdict, ?recorded, "vote");
-        if self.decide(id).await?.status != Status::Pending {
-            self.wake(id).await?;
+        let vote = &sealed.vote;
+        for _ in 0..MAX_ROUNDS {
+            let stored = self.table.request(id).await?;
+            let votes = self.votes(id).await?;
+            let has_voted = votes.iter().any(|other| other.approver == vote.approver);
+            let is_late = vote.at >= decision::deadline(request, &votes);
+            if stored.status != Status::Pending || has_voted || is_late {
+                return Ok(Voted::NotAnyMore);
+            }
+            if vote.verdict == Verdict::Approve
+                && let Err(why) = decision::check_approval(request, &votes, vote)
+            {
+                return Ok(Voted::Refused(why));
+            }
+            if self.table.record_vote(id, &sealed, stored.n_votes).await? {
+                let (approver, verdict, narrowing) = (&vote.approver, vote.verdict, vote.narrowing);
+                tracing::info!(request_id = %id, %approver, ?verdict, ?narrowing, "vote recorded");
+                return Ok(Voted::Recorded);
+            }
         }
-        Ok(recorded)
+        Ok(Voted::NotAnyMore)
+    }
+
+    async fn votes(&self, id: &RequestId) -> Result<Vec<Vote>, Error> {
+        let sealed = self.table.votes(id).await?;
+        Ok(sealed.into_iter().map(|sealed| sealed.vote).collect())
     }
 
     /// Counts all votes and records the decision that they amount to, if any.
@@ -93,17 +137,15 @@ impl Deciding {
             if stored.status != Status::Pending {
                 return Ok(stored);
             }
-            let sealed = self.table.votes(id).await?;
-            let votes: Vec<_> = sealed.into_iter().map(|sealed| sealed.vote).collect();
+            let votes = self.votes(id).await?;
             let decision = decision::tally(&stored.request, &votes, (self.now)());
-            let (status, window) = match &decision {
+            let status = match &decision {
                 Decision::Pending => return Ok(stored),
-                Decision::Approved { at, .. } => {
-                    (Status::Approved, stored.request.window.approved_at(*at))
-                }
-                Decision::Rejected { .. } => (Status::Rejected, None),
-                Decision::Expired { .. } => (Status::Expired, None),
+                Decision::Approved { .. } => Status::Approved,
+                Decision::Rejected { .. } => Status::Rejected,
+                Decision::Expired { .. } => Status::Expired,
             };
+            let window = decision::approved_window(&stored.request, &votes, &decision);
             // The condition on the number of votes makes one rejection end it, however close it came.
             self.table
                 .record_decision(id, status, &decision, window.as_ref(), stored.n_votes)

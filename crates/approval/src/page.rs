@@ -1,14 +1,18 @@
 //! The callback page: `GET` shows and changes nothing, `POST` decides.
 
 use access_aws::Error;
-use access_aws::table::{Recorded, StoredRequest};
+use access_aws::table::StoredRequest;
 use access_contract::{ErrorName, Link, Status};
 use access_core::{PersonId, RequestId, Verdict, Vote};
-use access_text::{Answer, CannotDecide, ENGLISH, Page, PersonView, RequestView, Stage, Trouble};
+use access_text::{
+    Answer, CannotDecide, Draft, ENGLISH, FormProblem, Page, PersonView, RequestView, Stage,
+    Trouble, Typed,
+};
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use lambda_shell::Failure;
 use serde_json::{Value, json};
 
+use crate::deciding::Voted;
 use crate::handler::Handler;
 
 /// The largest form that is read, in bytes: the longest comment takes a third of it when it is all escapes.
@@ -64,38 +68,40 @@ async fn post(
     if let Some(page) = opened.settled_page(handler) {
         return Ok(page);
     }
-    let Some(form) = Form::read(request) else {
+    let Some(typed) = read(request) else {
         return Ok(access_text::trouble_page(
             &ENGLISH,
             Trouble::BadForm,
             opened.view.request_id.as_str(),
         ));
     };
-    let answer = access_text::read_form(
-        form.decision.as_deref(),
-        &form.role,
-        &form.comment,
-        &opened.view.role,
-    );
-    let (verdict, comment) = match answer {
-        Ok(Answer::Approve { comment }) => (Verdict::Approve, comment),
-        Ok(Answer::Reject { comment }) => (Verdict::Reject, comment),
-        Err(draft) => return Ok(opened.decision_page(handler, Some(&draft))),
+    let answer = access_text::read_form(&typed, &opened.view.role, opened.view.zone);
+    let (verdict, comment, narrowing) = match answer {
+        Ok(Answer::Approve { comment, narrowing }) => (Verdict::Approve, comment, narrowing),
+        Ok(Answer::Reject { comment }) => (Verdict::Reject, comment, None),
+        Err(problem) => {
+            return Ok(opened.decision_page(handler, Some(&Draft::new(problem, typed))));
+        }
     };
     let vote = Vote {
         approver: opened.approver.clone(),
         verdict,
         at: (handler.deciding.now)(),
         comment,
+        narrowing,
     };
-    let recorded = handler.deciding.vote(&opened.stored, vote).await?;
+    let voted = handler.deciding.vote(&opened.stored, vote).await?;
     let Some(opened) = open(handler, link).await? else {
         return Ok(access_text::invalid_link_page(&ENGLISH));
     };
     let now = (handler.deciding.now)();
-    Ok(match recorded {
-        Recorded::Now => access_text::decided_page(&ENGLISH, &opened.view, &opened.person, now),
-        Recorded::NotAnyMore => opened.settled_page(handler).unwrap_or_else(|| {
+    Ok(match voted {
+        Voted::Recorded => access_text::decided_page(&ENGLISH, &opened.view, &opened.person, now),
+        Voted::Refused(why) => {
+            let problem = FormProblem::CannotApprove(why);
+            opened.decision_page(handler, Some(&Draft::new(problem, typed)))
+        }
+        Voted::NotAnyMore => opened.settled_page(handler).unwrap_or_else(|| {
             access_text::trouble_page(&ENGLISH, Trouble::Temporary, &opened.view.request_id)
         }),
     })
@@ -176,7 +182,7 @@ impl Opened {
                     now,
                 ));
             }
-            Status::Pending if now < self.stored.request.decide_by => return None,
+            Status::Pending if now < self.view.decide_by => return None,
             Status::Pending | Status::Expired => {
                 return Some(access_text::expired_page(&ENGLISH, &self.view, now));
             }
@@ -196,7 +202,7 @@ impl Opened {
         ))
     }
 
-    fn decision_page(&self, handler: &Handler, draft: Option<&access_text::Draft>) -> Page {
+    fn decision_page(&self, handler: &Handler, draft: Option<&Draft>) -> Page {
         access_text::decision_page(
             &ENGLISH,
             &self.view,
@@ -207,53 +213,50 @@ impl Opened {
     }
 }
 
-/// The fields of the submitted form.
-struct Form {
-    decision: Option<String>,
-    role: String,
-    comment: String,
-}
-
-impl Form {
-    /// `None` if the body is no form of ours: another type, too large, not UTF-8, or a field given twice.
-    fn read(request: &ApiGatewayV2httpRequest) -> Option<Self> {
-        let content_type = request.headers.get("content-type")?.to_str().ok()?;
-        if !content_type
-            .split(';')
-            .next()?
-            .trim()
-            .eq_ignore_ascii_case("application/x-www-form-urlencoded")
-        {
-            return None;
-        }
-        let body = request.body.as_deref().unwrap_or_default();
-        if body.len() > MAX_FORM_BYTES {
-            return None;
-        }
-        let bytes = if request.is_base64_encoded {
-            data_encoding::BASE64.decode(body.as_bytes()).ok()?
-        } else {
-            body.as_bytes().to_vec()
-        };
-        std::str::from_utf8(&bytes).ok()?;
-        let (mut decision, mut role, mut comment) = (None, None, None);
-        for (name, value) in form_urlencoded::parse(&bytes) {
-            let field = match name.as_ref() {
-                access_text::FIELD_DECISION => &mut decision,
-                access_text::FIELD_ROLE => &mut role,
-                access_text::FIELD_COMMENT => &mut comment,
-                _ => return None,
-            };
-            if field.replace(value.into_owned()).is_some() {
-                return None;
-            }
-        }
-        Some(Self {
-            decision,
-            role: role.unwrap_or_default(),
-            comment: comment.unwrap_or_default(),
-        })
+/// The fields of the submitted form; `None` if the body is no form of ours: another type, too large, not UTF-8, or a
+/// field given twice.
+fn read(request: &ApiGatewayV2httpRequest) -> Option<Typed> {
+    let content_type = request.headers.get("content-type")?.to_str().ok()?;
+    if !content_type
+        .split(';')
+        .next()?
+        .trim()
+        .eq_ignore_ascii_case("application/x-www-form-urlencoded")
+    {
+        return None;
     }
+    let body = request.body.as_deref().unwrap_or_default();
+    if body.len() > MAX_FORM_BYTES {
+        return None;
+    }
+    let bytes = if request.is_base64_encoded {
+        data_encoding::BASE64.decode(body.as_bytes()).ok()?
+    } else {
+        body.as_bytes().to_vec()
+    };
+    std::str::from_utf8(&bytes).ok()?;
+    let (mut decision, mut role, mut comment) = (None, None, None);
+    let (mut start, mut end) = (None, None);
+    for (name, value) in form_urlencoded::parse(&bytes) {
+        let field = match name.as_ref() {
+            access_text::FIELD_DECISION => &mut decision,
+            access_text::FIELD_ROLE => &mut role,
+            access_text::FIELD_COMMENT => &mut comment,
+            access_text::FIELD_START => &mut start,
+            access_text::FIELD_END => &mut end,
+            _ => return None,
+        };
+        if field.replace(value.into_owned()).is_some() {
+            return None;
+        }
+    }
+    Some(Typed {
+        decision,
+        role: role.unwrap_or_default(),
+        comment: comment.unwrap_or_default(),
+        start: start.unwrap_or_default(),
+        end: end.unwrap_or_default(),
+    })
 }
 
 /// The answer in the HTTP API's payload format 2.0

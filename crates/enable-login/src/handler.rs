@@ -6,7 +6,7 @@ use access_aws::table::{FactsTaken, ServerPin, StoredRequest, Table};
 use access_contract::payload::{Answer, EnableLogin, Outcome};
 use access_contract::{ErrorName, Status, seal};
 use access_core::{
-    Decision, Desired, Fault, FaultName, RequestId, Window, WindowSpec, converge, decision, time,
+    Desired, Fault, FaultName, RequestId, Window, WindowSpec, converge, decision, time,
 };
 use access_postgres::{Connection, RoleState, ValidUntil};
 use chrono::{DateTime, Duration, Utc};
@@ -281,11 +281,8 @@ impl Handler {
                 tracing::error!(request_id = %request.request_id, approver = %sealed.vote.approver, "vote with a wrong seal");
             }
         }
-        let Decision::Approved { at, .. } = decision::tally(request, &votes, request.decide_by)
-        else {
-            return Ok(false);
-        };
-        Ok(request.window.approved_at(at) == Some(window))
+        let decision = decision::tally(request, &votes, request.decide_by);
+        Ok(decision::approved_window(request, &votes, &decision) == Some(window))
     }
 
     /// The server and the role must be those that preflight saw.

@@ -252,6 +252,7 @@ impl Stack {
             "role": role,
             "approvers": APPROVERS,
             "required_approvals": 1,
+            "min_duration": "PT1S",
             "max_duration": "PT1H",
             "max_ahead": "P7D",
             "approval_deadline": "PT10M",
