@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::document::{self, Object};
 use crate::fault::{Fault, FaultName, Faults};
+use crate::language::Language;
 use crate::names::{NameError, PersonId, RoleName};
 use crate::principal::Principal;
 use crate::{plain_text, time};
@@ -137,6 +138,8 @@ pub struct Person {
     pub name: String,
     /// The mail address of the subscription.
     pub mailbox: String,
+    /// The language of the messages to them.
+    pub language: Language,
     /// The IAM principals that are this person.
     pub principals: Vec<Principal>,
 }
@@ -509,6 +512,18 @@ impl Person {
                 "give one mail address such as alice@example.com",
             );
         }
+        let language = object.optional_text("language", faults).and_then(|tag| {
+            let language = Language::of_tag(tag);
+            if language.is_none() {
+                let known = Language::ALL.map(Language::tag).join(" or ");
+                faults.add(
+                    FaultName::InvalidValue,
+                    "$.language",
+                    format!("give {known}; en if absent"),
+                );
+            }
+            language
+        });
         let principals = object
             .optional_list("principals", faults)
             .into_iter()
@@ -519,6 +534,7 @@ impl Person {
             id: id?,
             name: name?,
             mailbox: mailbox?,
+            language: language.unwrap_or_default(),
             principals,
         })
     }

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::catalogue::{Database, Mode, Person, RolePolicy};
 use crate::document::Object;
 use crate::fault::{FaultName, Faults};
+use crate::language::Language;
 use crate::names::{NameError, PersonId, RequestId, RoleName, TargetId};
 use crate::time;
 use crate::window::{Window, WindowSpec};
@@ -96,6 +97,9 @@ pub struct PersonRef {
     pub id: PersonId,
     /// The name shown to others.
     pub name: String,
+    /// The language of the messages to them.
+    #[serde(default, skip_serializing_if = "Language::is_default")]
+    pub language: Language,
 }
 
 impl Request {
@@ -279,6 +283,7 @@ impl RequestDraft {
             requester: PersonRef {
                 id: requester.id.clone(),
                 name: requester.name.clone(),
+                language: requester.language,
             },
             reason: self.reason.clone()?,
             window,
@@ -362,6 +367,7 @@ impl RequestDraft {
             .map(|(person, _)| PersonRef {
                 id: person.id.clone(),
                 name: person.name.clone(),
+                language: person.language,
             })
             .collect();
         if approvers.len() < usize::from(policy.required_approvals) {
@@ -526,6 +532,7 @@ pub(crate) mod tests {
                 id: PersonId::new(id).unwrap(),
                 name: id.to_uppercase(),
                 mailbox: format!("{id}@example.com"),
+                language: Language::English,
                 principals: Vec::new(),
             };
             (person.id.clone(), (person, 1))

@@ -118,7 +118,7 @@ fn roles() {
 #[test]
 fn people() {
     let sound = json!({
-        "id": "alice", "name": "Alice", "mailbox": "alice@example.com",
+        "id": "alice", "name": "Alice", "mailbox": "alice@example.com", "language": "ja",
         "principals": [
             "arn:aws:iam::123456789012:user/alice",
             {"role": "arn:aws:iam::123456789012:role/team/Ops", "session_name": "alice@example.com"}
@@ -130,6 +130,8 @@ fn people() {
         ("/name", json!("x".repeat(101))),
         ("/mailbox", json!("alice")),
         ("/mailbox", json!("a@b@c")),
+        ("/language", json!("de")),
+        ("/language", json!(["ja"])),
         ("/principals", json!(["alice"])),
         ("/principals", json!(["arn:aws:iam::123456789012:role/*"])),
         ("/principals", json!(["arn:aws:iam::123456789012:root"])),

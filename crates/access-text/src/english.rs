@@ -1,14 +1,16 @@
 //! The English catalogue. Short words, whole sentences, and always what happens next.
 
+use access_core::Language;
 use chrono::TimeDelta;
 
 use crate::texts::{FormTexts, MessageTexts, OutcomeTexts, RequestTexts, Texts, Words};
 
 /// English.
 pub static ENGLISH: Texts = Texts {
-    language: "en",
+    language: Language::English,
     words: Words {
         date: |date| date.format("%a %-d %b %Y").to_string(),
+        date_and_clock: |date, clock| format!("{date}, {clock}"),
         duration: english_duration,
         in_zone: |time, zone, offset| format!("{time} in {zone} ({offset})"),
         person: |name, id| {
@@ -19,6 +21,10 @@ pub static ENGLISH: Texts = Texts {
             }
         },
         labelled: |label, value| format!("{label}: {value}"),
+        heading: |heading| format!("{heading}:"),
+        noted: |said, note| format!("{said} ({note})"),
+        comma: ", ",
+        sentence: |said| format!("{said}."),
     },
     request: RequestTexts {
         asked: "The request",

@@ -10,6 +10,7 @@
 mod english;
 mod form;
 mod headers;
+mod japanese;
 mod message;
 mod moment;
 mod of_request;
@@ -24,6 +25,7 @@ pub use form::{
     FIELD_DECISION, FIELD_END, FIELD_ROLE, FIELD_START, FormProblem, Typed, read_form,
 };
 pub use headers::security_headers;
+pub use japanese::JAPANESE;
 pub use message::{Announcement, Message, announce, ask};
 pub use page::{
     CannotDecide, Page, Stage, Trouble, already_decided_page, cannot_decide_page, decided_page,

@@ -94,7 +94,7 @@ pub fn announce(
 ) -> Message {
     let text = RequestText::new(texts, request, now);
     let says = &texts.message;
-    let role = text.role_spelt_out();
+    let role = text.role_spelt_out(texts);
     let target = text.target.as_str();
     let moment = |at: DateTime<Utc>| Moment::new(texts, at, request.zone);
     let (about, headline, next_steps) = match event {
@@ -136,7 +136,11 @@ pub fn announce(
             (says.refused_subject)(target),
             (says.refused)(&role, target),
             paragraphs(&[
-                bullets(says.refused_because, reasons.iter().map(|it| line(it))),
+                bullets(
+                    texts,
+                    says.refused_because,
+                    reasons.iter().map(|it| line(it)),
+                ),
                 says.ask_again.to_owned(),
             ]),
         ),
@@ -181,7 +185,7 @@ fn facts(texts: &Texts, text: &RequestText, which: Facts) -> String {
     let says = &texts.request;
     let labelled = texts.words.labelled;
     let opens = match which {
-        Facts::ToDecide => when(&text.opens),
+        Facts::ToDecide => when(texts, &text.opens),
         Facts::ToRemember => text
             .opens
             .moment
@@ -189,34 +193,37 @@ fn facts(texts: &Texts, text: &RequestText, which: Facts) -> String {
             .map_or_else(|| text.opens.said.clone(), Moment::line),
     };
     let mut facts = vec![
-        format!("{}:", says.asked),
-        labelled(says.who, &format!("{}, {}", text.requester, says.claimed)),
+        (texts.words.heading)(says.asked),
+        labelled(
+            says.who,
+            &format!("{}{}{}", text.requester, texts.words.comma, says.claimed),
+        ),
         labelled(
             says.what,
-            &(says.role_on_target)(&text.role_spelt_out(), &text.target),
+            &(says.role_on_target)(&text.role_spelt_out(texts), &text.target),
         ),
         labelled(says.opens, &opens),
-        labelled(says.closes, &when(&text.closes)),
+        labelled(says.closes, &when(texts, &text.closes)),
         labelled(says.how_long, &text.how_long),
     ];
     if let Some(asked) = &text.asked {
         facts.push(labelled(
             says.asked_for,
-            &format!("{asked} ({})", says.narrowed),
+            &(texts.words.noted)(asked, says.narrowed),
         ));
     }
     if which == Facts::ToDecide {
         facts.push(labelled(says.rule, &text.rule));
         facts.push(labelled(
             says.decide_by,
-            &format!("{} ({})", text.decide_by.line(), text.decide_note),
+            &(texts.words.noted)(&text.decide_by.line(), &text.decide_note),
         ));
     }
     facts.join("\n")
 }
 
 /// `as soon as it is approved (planned start … has passed)`, or a moment.
-fn when(when: &When) -> String {
+fn when(texts: &Texts, when: &When) -> String {
     let moment = when.moment.as_ref().map(Moment::line);
     let said = match &moment {
         Some(moment) => moment,
@@ -225,7 +232,7 @@ fn when(when: &When) -> String {
     if when.note.is_empty() {
         said.clone()
     } else {
-        format!("{said} ({})", when.note)
+        (texts.words.noted)(said, &when.note)
     }
 }
 
@@ -237,9 +244,14 @@ fn decisions(texts: &Texts, decisions: &[DecisionText]) -> String {
     if decisions.is_empty() {
         return String::new();
     }
-    let mut said = format!("{}:", texts.request.decisions);
+    let mut said = (texts.words.heading)(texts.request.decisions);
     for decision in decisions {
-        said.push_str(&format!("\n- {}, {}", decision.said, decision.at.line()));
+        said.push_str(&format!(
+            "\n- {}{}{}",
+            decision.said,
+            texts.words.comma,
+            decision.at.line()
+        ));
         if !decision.narrowing.is_empty() {
             said.push_str(&format!("\n  {}", decision.narrowing));
         }
@@ -259,8 +271,8 @@ fn what_was_left(texts: &Texts, left_behind: &[String]) -> String {
     }
     let lines: Vec<String> = left_behind.iter().map(|it| line(it)).collect();
     format!(
-        "{}:\n{}\n{}",
-        says.left_behind,
+        "{}\n{}\n{}",
+        (texts.words.heading)(says.left_behind),
         lines.join("\n"),
         says.left_behind_next
     )
@@ -270,12 +282,12 @@ fn next(texts: &Texts, steps: &[String]) -> String {
     if steps.is_empty() {
         return String::new();
     }
-    bullets(texts.request.next, steps.iter().cloned())
+    bullets(texts, texts.request.next, steps.iter().cloned())
 }
 
-fn bullets(heading: &str, items: impl Iterator<Item = String>) -> String {
+fn bullets(texts: &Texts, heading: &str, items: impl Iterator<Item = String>) -> String {
     let items: Vec<String> = items.map(|item| format!("- {item}")).collect();
-    format!("{heading}:\n{}", items.join("\n"))
+    format!("{}\n{}", (texts.words.heading)(heading), items.join("\n"))
 }
 
 fn footer(texts: &Texts, text: &RequestText) -> String {

@@ -24,12 +24,15 @@ impl Moment {
         let local_time = if local_date == date {
             clock(local.time())
         } else {
-            format!("{local_date}, {}", clock(local.time()))
+            (texts.words.date_and_clock)(&local_date, &clock(local.time()))
         };
         let offset = format!("UTC{}", local.format("%:z"));
         Self {
             machine: at.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true),
-            utc: format!("{date}, {} UTC", clock(at.time())),
+            utc: format!(
+                "{} UTC",
+                (texts.words.date_and_clock)(&date, &clock(at.time()))
+            ),
             local: (!is_utc(&local))
                 .then(|| (texts.words.in_zone)(&local_time, zone.name(), &offset)),
         }

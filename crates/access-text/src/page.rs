@@ -84,7 +84,7 @@ pub fn decision_page(
     let heading = (texts.form.heading)(&text.role, &text.target);
     // A screen reader says the title first.
     let title = match problem {
-        Some(_) => format!("{}: {heading}", texts.form.not_recorded),
+        Some(_) => (texts.words.labelled)(texts.form.not_recorded, &heading),
         None => heading.clone(),
     };
     let page = DecisionPage {
@@ -285,7 +285,7 @@ struct Frame {
 impl Frame {
     fn new(texts: &Texts, title: String, request_id: &str) -> Self {
         Self {
-            language: texts.language,
+            language: texts.language.tag(),
             title,
             style: STYLE,
             request_label: texts.request.request_id,

@@ -55,6 +55,7 @@ pub(crate) struct RequestText {
     /// What was asked for, if approvers left less.
     pub(crate) asked: Option<String>,
     pub(crate) rule: String,
+    pub(crate) rule_sentence: String,
     pub(crate) progress: String,
     pub(crate) is_waiting: bool,
     pub(crate) decide_by: Moment,
@@ -99,6 +100,7 @@ impl RequestText {
         } else {
             texts.request.deadline_passed.to_owned()
         };
+        let rule = (texts.request.approvals_needed)(request.required_approvals, &approvers);
         Self {
             requester: person(texts, &request.requester),
             requester_name: line(&request.requester.name),
@@ -117,7 +119,8 @@ impl RequestText {
                 .asked
                 .as_ref()
                 .map(|asked| asked_for(texts, request, asked)),
-            rule: (texts.request.approvals_needed)(request.required_approvals, &approvers),
+            rule_sentence: (texts.words.sentence)(&rule),
+            rule,
             progress: (texts.request.progress)(n_approved, request.required_approvals),
             is_waiting,
             decide_by: moment(request.decide_by),
@@ -146,11 +149,11 @@ impl RequestText {
     }
 
     /// `breakglass`, or `rоle (contains U+043E)`.
-    pub(crate) fn role_spelt_out(&self) -> String {
+    pub(crate) fn role_spelt_out(&self, texts: &Texts) -> String {
         if self.role_note.is_empty() {
             self.role.clone()
         } else {
-            format!("{} ({})", self.role, self.role_note)
+            (texts.words.noted)(&self.role, &self.role_note)
         }
     }
 }

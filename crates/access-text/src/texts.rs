@@ -3,13 +3,13 @@
 //! A language is one `static` of this type. There are no defaults, so that a language that lacks a sentence does not
 //! compile, and no templates with holes, so that a sentence that uses a wrong piece does not compile either.
 
+use access_core::Language;
 use chrono::{NaiveDate, TimeDelta};
 
-/// All sentences of one language; [`crate::ENGLISH`] is one.
+/// All sentences of one language: [`crate::ENGLISH`] and [`crate::JAPANESE`].
 #[derive(Debug)]
 pub struct Texts {
-    /// The BCP 47 tag for `lang`.
-    pub(crate) language: &'static str,
+    pub(crate) language: Language,
     pub(crate) words: Words,
     pub(crate) request: RequestTexts,
     pub(crate) form: FormTexts,
@@ -17,16 +17,36 @@ pub struct Texts {
     pub(crate) message: MessageTexts,
 }
 
+impl Texts {
+    /// The catalogue of a language.
+    #[must_use]
+    pub fn of(language: Language) -> &'static Self {
+        match language {
+            Language::English => &crate::ENGLISH,
+            Language::Japanese => &crate::JAPANESE,
+        }
+    }
+}
+
 /// Dates, durations and short words.
 #[derive(Debug)]
 pub(crate) struct Words {
     pub(crate) date: fn(NaiveDate) -> String,
+    pub(crate) date_and_clock: fn(date: &str, clock: &str) -> String,
     /// Exact, all units that are not zero.
     pub(crate) duration: fn(TimeDelta) -> String,
     pub(crate) in_zone: fn(time: &str, zone: &str, offset: &str) -> String,
     pub(crate) person: fn(name: &str, id: &str) -> String,
     /// A label and what it labels, on one line of plain text.
     pub(crate) labelled: fn(label: &str, value: &str) -> String,
+    /// A heading above lines of plain text.
+    pub(crate) heading: fn(heading: &str) -> String,
+    /// Something with a note to it.
+    pub(crate) noted: fn(said: &str, note: &str) -> String,
+    /// Between two things on one line.
+    pub(crate) comma: &'static str,
+    /// A whole sentence of what has no full stop yet.
+    pub(crate) sentence: fn(said: &str) -> String,
 }
 
 /// What is asked, by whom, when, and what will happen. Shared by pages and messages.

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use access_core::{CannotApprove, FaultName, Narrowing};
 use access_text::{
-    Announcement, CannotDecide, DecisionView, Draft, ENGLISH, FIELD_START, FormProblem, Message,
-    Page, PersonView, RequestView, Stage, Trouble, Typed, WindowView, already_decided_page,
-    announce, ask, cannot_decide_page, decided_page, decision_page, expired_page,
-    invalid_link_page, security_headers, settled_page, trouble_page,
+    Announcement, CannotDecide, DecisionView, Draft, ENGLISH, FIELD_START, FormProblem, JAPANESE,
+    Message, Page, PersonView, RequestView, Stage, Texts, Trouble, Typed, WindowView,
+    already_decided_page, announce, ask, cannot_decide_page, decided_page, decision_page,
+    expired_page, invalid_link_page, security_headers, settled_page, trouble_page,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
@@ -224,14 +224,27 @@ fn check(file: &str, rendered: &str) {
     );
 }
 
+/// Every catalogue, and the folder of its files.
+const CATALOGUES: [(&Texts, &str); 2] = [(&ENGLISH, ""), (&JAPANESE, "ja/")];
+
 #[track_caller]
-fn check_page(file: &str, status: u16, page: &Page) {
-    assert_eq!(page.status, status);
-    check(&format!("pages/{file}.html"), &page.html);
+fn check_page(file: &str, status: u16, page: impl Fn(&Texts) -> Page) {
+    for (texts, folder) in CATALOGUES {
+        let page = page(texts);
+        assert_eq!(page.status, status);
+        check(&format!("pages/{folder}{file}.html"), &page.html);
+    }
 }
 
 #[track_caller]
-fn check_message(file: &str, message: &Message) {
+fn check_message(file: &str, message: impl Fn(&Texts) -> Message) {
+    for (texts, folder) in CATALOGUES {
+        check_one_message(&format!("messages/{folder}{file}.txt"), &message(texts));
+    }
+}
+
+#[track_caller]
+fn check_one_message(file: &str, message: &Message) {
     let subject = &message.subject;
     assert!(subject.is_ascii() && subject.len() < 100, "{subject}");
     assert!(
@@ -246,63 +259,47 @@ fn check_message(file: &str, message: &Message) {
         subject.contains("20261122-7k3m9q") && subject.contains("orders-prod"),
         "{subject}"
     );
-    check(
-        &format!("messages/{file}.txt"),
-        &format!("Subject: {subject}\n\n{}\n", message.body),
-    );
+    check(file, &format!("Subject: {subject}\n\n{}\n", message.body));
 }
 
 #[test]
 fn decision_page_for_a_fixed_window() {
-    check_page(
-        "decision",
-        200,
-        &decision_page(&ENGLISH, &request(), &alice(), None, now()),
-    );
+    check_page("decision", 200, |texts| {
+        decision_page(texts, &request(), &alice(), None, now())
+    });
 }
 
 #[test]
 fn decision_page_after_the_first_approval() {
-    check_page(
-        "decision_half_approved",
-        200,
-        &decision_page(&ENGLISH, &half_approved(), &alice(), None, now()),
-    );
+    check_page("decision_half_approved", 200, |texts| {
+        decision_page(texts, &half_approved(), &alice(), None, now())
+    });
 }
 
 #[test]
 fn decision_page_as_soon_as_approved() {
-    let page = decision_page(&ENGLISH, &as_soon_as_approved(), &alice(), None, now());
+    let page = |texts: &Texts| decision_page(texts, &as_soon_as_approved(), &alice(), None, now());
     check_page("decision_as_soon_as_approved", 200, &page);
 }
 
 #[test]
 fn decision_page_until_a_fixed_end() {
-    check_page(
-        "decision_until",
-        200,
-        &decision_page(&ENGLISH, &until_fixed_end(), &alice(), None, now()),
-    );
+    check_page("decision_until", 200, |texts| {
+        decision_page(texts, &until_fixed_end(), &alice(), None, now())
+    });
 }
 
 #[test]
 fn decision_page_after_the_planned_start() {
-    check_page(
-        "decision_late",
-        200,
-        &decision_page(&ENGLISH, &late(), &alice(), None, now()),
-    );
+    check_page("decision_late", 200, |texts| {
+        decision_page(texts, &late(), &alice(), None, now())
+    });
 }
 
 #[test]
 fn decision_page_with_hostile_text() {
-    let page = decision_page(
-        &ENGLISH,
-        &hostile(),
-        &person("alice", "<Alice>"),
-        None,
-        now(),
-    );
+    let page =
+        |texts: &Texts| decision_page(texts, &hostile(), &person("alice", "<Alice>"), None, now());
     check_page("decision_hostile", 200, &page);
     for live in [
         "<script",
@@ -314,7 +311,7 @@ fn decision_page_with_hostile_text() {
         "evil.example",
         "onerror=alert(1)>",
     ] {
-        assert!(!page.html.contains(live), "{live}");
+        assert!(!page(&ENGLISH).html.contains(live), "{live}");
     }
 }
 
@@ -346,24 +343,26 @@ fn decision_page_with_problems() {
             "breakglass",
         ),
     ] {
-        let page = decision_page(
-            &ENGLISH,
-            &request(),
-            &alice(),
-            Some(&draft(problem, comment, role)),
-            now(),
-        );
+        let page = |texts: &Texts| {
+            decision_page(
+                texts,
+                &request(),
+                &alice(),
+                Some(&draft(problem, comment, role)),
+                now(),
+            )
+        };
         check_page(file, 422, &page);
-        assert!(!page.html.contains("<script"), "{file}");
+        assert!(!page(&ENGLISH).html.contains("<script"), "{file}");
     }
 }
 
 #[test]
 fn decision_page_after_others_narrowed() {
-    let page = decision_page(&ENGLISH, &narrowed(), &alice(), None, now());
+    let page = |texts: &Texts| decision_page(texts, &narrowed(), &alice(), None, now());
     check_page("decision_narrowed", 200, &page);
     let request = narrowed_as_soon_as_approved();
-    let page = decision_page(&ENGLISH, &request, &alice(), None, now());
+    let page = |texts: &Texts| decision_page(texts, &request, &alice(), None, now());
     check_page("decision_narrowed_as_soon_as_approved", 200, &page);
 }
 
@@ -430,9 +429,9 @@ fn decision_page_with_a_problem_in_the_narrowing() {
             ..Typed::default()
         };
         let draft = Draft::new(problem, typed);
-        let page = decision_page(&ENGLISH, &narrowed(), &alice(), Some(&draft), now());
+        let page = |texts: &Texts| decision_page(texts, &narrowed(), &alice(), Some(&draft), now());
         check_page(file, 422, &page);
-        assert!(!page.html.contains("<script"), "{file}");
+        assert!(!page(&ENGLISH).html.contains("<script"), "{file}");
     }
 }
 
@@ -442,50 +441,36 @@ fn decided_pages() {
     first
         .decisions
         .push(approval(alice(), "2026-11-22T07:48:00Z", ""));
-    check_page(
-        "decided_approved_waits",
-        200,
-        &decided_page(&ENGLISH, &first, &alice(), now()),
-    );
-    check_page(
-        "decided_approved",
-        200,
-        &decided_page(&ENGLISH, &approved(), &alice(), now()),
-    );
+    check_page("decided_approved_waits", 200, |texts| {
+        decided_page(texts, &first, &alice(), now())
+    });
+    check_page("decided_approved", 200, |texts| {
+        decided_page(texts, &approved(), &alice(), now())
+    });
     let mut narrowed = narrowed();
     narrowed
         .decisions
         .push(approval(alice(), "2026-11-22T07:48:00Z", ""));
-    check_page(
-        "decided_narrowed",
-        200,
-        &decided_page(&ENGLISH, &narrowed, &alice(), now()),
-    );
-    check_page(
-        "decided_rejected",
-        200,
-        &decided_page(&ENGLISH, &rejected(), &alice(), now()),
-    );
+    check_page("decided_narrowed", 200, |texts| {
+        decided_page(texts, &narrowed, &alice(), now())
+    });
+    check_page("decided_rejected", 200, |texts| {
+        decided_page(texts, &rejected(), &alice(), now())
+    });
 }
 
 #[test]
 fn already_decided_pages() {
-    check_page(
-        "already_decided_waits",
-        200,
-        &already_decided_page(&ENGLISH, &half_approved(), &bob(), now()),
-    );
-    check_page(
-        "already_decided_approved",
-        200,
-        &already_decided_page(&ENGLISH, &approved(), &alice(), now()),
-    );
+    check_page("already_decided_waits", 200, |texts| {
+        already_decided_page(texts, &half_approved(), &bob(), now())
+    });
+    check_page("already_decided_approved", 200, |texts| {
+        already_decided_page(texts, &approved(), &alice(), now())
+    });
     let chiyo = person("chiyo", "Chiyo Example");
-    check_page(
-        "already_decided_rejected",
-        200,
-        &already_decided_page(&ENGLISH, &rejected(), &chiyo, now()),
-    );
+    check_page("already_decided_rejected", 200, |texts| {
+        already_decided_page(texts, &rejected(), &chiyo, now())
+    });
 }
 
 #[test]
@@ -505,9 +490,9 @@ fn settled_pages() {
         ("settled_rejected", rejected(), Stage::Rejected, now()),
         ("settled_refused", approved(), Stage::Refused, now()),
     ] {
-        let page = settled_page(&ENGLISH, &request, &alice(), stage, now);
+        let page = |texts: &Texts| settled_page(texts, &request, &alice(), stage, now);
         check_page(file, 200, &page);
-        let promises = page.html.contains("The login opens");
+        let promises = page(&ENGLISH).html.contains("The login opens");
         assert_eq!(promises, stage == Stage::Approved, "{file}");
     }
 }
@@ -515,45 +500,31 @@ fn settled_pages() {
 #[test]
 fn pages_instead_of_a_decision() {
     let after = at("2026-11-22T10:00:00Z");
-    check_page(
-        "expired",
-        410,
-        &expired_page(&ENGLISH, &half_approved(), after),
-    );
-    check_page(
-        "expired_window_passed",
-        410,
-        &expired_page(&ENGLISH, &late(), after),
-    );
+    check_page("expired", 410, |texts| {
+        expired_page(texts, &half_approved(), after)
+    });
+    check_page("expired_window_passed", 410, |texts| {
+        expired_page(texts, &late(), after)
+    });
     let why = CannotDecide::YouAreTheRequester;
-    check_page(
-        "cannot_decide_requester",
-        403,
-        &cannot_decide_page(&ENGLISH, &request(), why, now()),
-    );
+    check_page("cannot_decide_requester", 403, |texts| {
+        cannot_decide_page(texts, &request(), why, now())
+    });
     let why = CannotDecide::NotAnApprover;
-    check_page(
-        "cannot_decide_not_an_approver",
-        403,
-        &cannot_decide_page(&ENGLISH, &request(), why, now()),
-    );
-    check_page("invalid_link", 404, &invalid_link_page(&ENGLISH));
+    check_page("cannot_decide_not_an_approver", 403, |texts| {
+        cannot_decide_page(texts, &request(), why, now())
+    });
+    check_page("invalid_link", 404, |texts| invalid_link_page(texts));
     let reference = "3f0c1a52-5a0b-4c5e-9d59-0d2f6a1c7e11";
-    check_page(
-        "trouble_bad_form",
-        400,
-        &trouble_page(&ENGLISH, Trouble::BadForm, reference),
-    );
-    check_page(
-        "trouble_too_many",
-        429,
-        &trouble_page(&ENGLISH, Trouble::TooManyRequests, reference),
-    );
-    check_page(
-        "trouble_temporary",
-        503,
-        &trouble_page(&ENGLISH, Trouble::Temporary, reference),
-    );
+    check_page("trouble_bad_form", 400, |texts| {
+        trouble_page(texts, Trouble::BadForm, reference)
+    });
+    check_page("trouble_too_many", 429, |texts| {
+        trouble_page(texts, Trouble::TooManyRequests, reference)
+    });
+    check_page("trouble_temporary", 503, |texts| {
+        trouble_page(texts, Trouble::Temporary, reference)
+    });
 }
 
 #[test]
@@ -578,32 +549,30 @@ fn the_policy_names_the_style_sheet_of_the_page() {
 
 #[test]
 fn asking_messages() {
-    check_message(
-        "ask",
-        &ask(&ENGLISH, &half_approved(), &alice(), LINK, now()),
-    );
-    check_message(
-        "ask_as_soon_as_approved",
-        &ask(&ENGLISH, &as_soon_as_approved(), &alice(), LINK, now()),
-    );
-    check_message(
-        "ask_until",
-        &ask(&ENGLISH, &until_fixed_end(), &alice(), LINK, now()),
-    );
-    check_message(
-        "ask_narrowed",
-        &ask(&ENGLISH, &narrowed(), &alice(), LINK, now()),
-    );
-    check_message("ask_late", &ask(&ENGLISH, &late(), &alice(), LINK, now()));
-    let hostile = ask(&ENGLISH, &hostile(), &alice(), LINK, now());
+    check_message("ask", |texts| {
+        ask(texts, &half_approved(), &alice(), LINK, now())
+    });
+    check_message("ask_as_soon_as_approved", |texts| {
+        ask(texts, &as_soon_as_approved(), &alice(), LINK, now())
+    });
+    check_message("ask_until", |texts| {
+        ask(texts, &until_fixed_end(), &alice(), LINK, now())
+    });
+    check_message("ask_narrowed", |texts| {
+        ask(texts, &narrowed(), &alice(), LINK, now())
+    });
+    check_message("ask_late", |texts| {
+        ask(texts, &late(), &alice(), LINK, now())
+    });
+    let hostile = |texts: &Texts| ask(texts, &hostile(), &alice(), LINK, now());
     check_message("ask_hostile", &hostile);
     assert_eq!(
-        hostile.body.matches("://").count(),
+        hostile(&ENGLISH).body.matches("://").count(),
         1,
         "only our own link is live"
     );
     assert!(
-        hostile.body.lines().any(|line| line == LINK),
+        hostile(&ENGLISH).body.lines().any(|line| line == LINK),
         "the link has a line of its own"
     );
 }
@@ -620,18 +589,15 @@ fn announcements() {
     let start = at("2026-11-22T10:00:03Z");
     let end = at("2026-11-22T11:30:00Z");
     let later = at("2026-11-22T11:30:02Z");
-    check_message(
-        "opened",
-        &announce(&ENGLISH, &approved(), &Announcement::Opened, start),
-    );
-    check_message(
-        "closed",
-        &announce(&ENGLISH, &approved(), &closed(later, &[]), later),
-    );
-    check_message(
-        "opened_narrowed",
-        &announce(&ENGLISH, &narrowed(), &Announcement::Opened, start),
-    );
+    check_message("opened", |texts| {
+        announce(texts, &approved(), &Announcement::Opened, start)
+    });
+    check_message("closed", |texts| {
+        announce(texts, &approved(), &closed(later, &[]), later)
+    });
+    check_message("opened_narrowed", |texts| {
+        announce(texts, &narrowed(), &Announcement::Opened, start)
+    });
     let left_behind = [
         "GRAVE + membership mallory in rds_superuser by master {\"admin_option\": true}",
         "GRAVE + role mallory (oid 24601) LOGIN",
@@ -641,11 +607,14 @@ fn announcements() {
         "+ in orders: relation \"see https://evil.example/undo\nThere is nothing to do.\" of kind r owner app",
         "… and 17 more",
     ];
-    let message = announce(&ENGLISH, &approved(), &closed(later, &left_behind), later);
+    let message = |texts: &Texts| announce(texts, &approved(), &closed(later, &left_behind), later);
     check_message("closed_left_behind", &message);
-    assert!(!message.body.contains("://"), "a hostile name is no link");
     assert!(
-        !message.body.contains("\nThere is nothing to do."),
+        !message(&ENGLISH).body.contains("://"),
+        "a hostile name is no link"
+    );
+    assert!(
+        !message(&ENGLISH).body.contains("\nThere is nothing to do."),
         "and no sentence of ours"
     );
     let open_until = at("2026-11-22T13:00:00Z");
@@ -653,23 +622,20 @@ fn announcements() {
         open_until,
         left_behind: vec!["+ slot copy physical".to_owned()],
     };
-    check_message(
-        "ended_role_still_open",
-        &announce(&ENGLISH, &approved(), &still_open, end),
-    );
-    check_message(
-        "rejected",
-        &announce(&ENGLISH, &rejected(), &Announcement::Rejected, now()),
-    );
-    check_message(
-        "expired",
-        &announce(
-            &ENGLISH,
+    check_message("ended_role_still_open", |texts| {
+        announce(texts, &approved(), &still_open, end)
+    });
+    check_message("rejected", |texts| {
+        announce(texts, &rejected(), &Announcement::Rejected, now())
+    });
+    check_message("expired", |texts| {
+        announce(
+            texts,
             &half_approved(),
             &Announcement::Expired,
             at("2026-11-22T10:00:00Z"),
-        ),
-    );
+        )
+    });
     let refused = Announcement::Refused {
         reasons: vec![
             "role breakglass is not registered in orders-prod; register it with latchkey.register"
@@ -677,15 +643,15 @@ fn announcements() {
             "the database time is 4 s off".to_owned(),
         ],
     };
-    check_message("refused", &announce(&ENGLISH, &request(), &refused, now()));
-    check_message(
-        "failed",
-        &announce(&ENGLISH, &approved(), &Announcement::Failed, later),
-    );
-    check_message(
-        "close_failing",
-        &announce(&ENGLISH, &approved(), &Announcement::CloseFailing, later),
-    );
+    check_message("refused", |texts| {
+        announce(texts, &request(), &refused, now())
+    });
+    check_message("failed", |texts| {
+        announce(texts, &approved(), &Announcement::Failed, later)
+    });
+    check_message("close_failing", |texts| {
+        announce(texts, &approved(), &Announcement::CloseFailing, later)
+    });
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Whatever people write, a page keeps its structure and a message keeps its one link.
 
 use access_text::{
-    Announcement, DecisionView, ENGLISH, PersonView, RequestView, WindowView, announce, ask,
-    decision_page,
+    Announcement, DecisionView, ENGLISH, JAPANESE, PersonView, RequestView, Texts, WindowView,
+    announce, ask, decision_page,
 };
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
@@ -49,18 +49,20 @@ fn request(text: &str) -> RequestView {
     }
 }
 
-fn page(text: &str) -> String {
+fn page(texts: &Texts, text: &str) -> String {
     let alice = PersonView {
         id: "alice".to_owned(),
         name: text.to_owned(),
     };
-    decision_page(&ENGLISH, &request(text), &alice, None, now()).html
+    decision_page(texts, &request(text), &alice, None, now()).html
 }
 
 /// The tags of a page, in order, with their attributes, but without the note that a text was changed.
 fn tags(html: &str) -> Vec<&str> {
-    let note = "<p class=\"hint\">Links, mentions and hidden characters in this text were made harmless.</p>";
-    html.split(note)
+    let english = "<p class=\"hint\">Links, mentions and hidden characters in this text were made harmless.</p>";
+    let japanese = "<p class=\"hint\">この文中のリンク、メンション、見えない文字は無害化して表示しています。</p>";
+    html.split(english)
+        .flat_map(|part| part.split(japanese))
         .flat_map(|part| part.split('<').skip(1))
         .filter_map(|rest| rest.split_once('>'))
         .map(|(tag, _)| tag)
@@ -85,16 +87,16 @@ const CORPUS: [&str; 14] = [
     "\u{1F469}\u{200D}\u{1F4BB} \u{5E9}\u{5DC}\u{5D5}\u{5DD} \u{672C}\u{756A}",
 ];
 
-fn check(text: &str) {
-    let plain = page("plain");
-    let hostile = page(text);
+fn check(texts: &Texts, text: &str) {
+    let plain = page(texts, "plain");
+    let hostile = page(texts, text);
     assert_eq!(tags(&hostile), tags(&plain), "{text:?}");
     let alice = PersonView {
         id: "alice".to_owned(),
         name: text.to_owned(),
     };
     let view = request(text);
-    let asked = ask(&ENGLISH, &view, &alice, LINK, now());
+    let asked = ask(texts, &view, &alice, LINK, now());
     assert_eq!(asked.body.matches("://").count(), 1, "{text:?}");
     assert_eq!(asked.body.lines().filter(|line| *line == LINK).count(), 1);
     let reasons = vec![text.to_owned()];
@@ -108,7 +110,7 @@ fn check(text: &str) {
         Announcement::Refused { reasons },
         Announcement::CloseFailing,
     ] {
-        let message = announce(&ENGLISH, &view, &event, now());
+        let message = announce(texts, &view, &event, now());
         assert!(!message.body.contains("://"), "{text:?}");
         assert!(message.subject.bytes().all(|it| matches!(it, b' '..=b'~')));
         assert!(message.subject.len() < 100);
@@ -119,10 +121,12 @@ fn check(text: &str) {
 
 #[test]
 fn the_corpus_changes_no_structure() {
-    for text in CORPUS {
-        check(text);
+    for texts in [&ENGLISH, &JAPANESE] {
+        for text in CORPUS {
+            check(texts, text);
+        }
+        check(texts, &CORPUS.join(" "));
     }
-    check(&CORPUS.join(" "));
 }
 
 #[test]
@@ -156,7 +160,7 @@ fn a_hundred_kilobytes_stay_a_page_and_a_message() {
         "\u{672C}",
     ] {
         let text = piece.repeat(100_000 / piece.len());
-        assert!(page(&text).len() < 200_000, "{piece:?}");
+        assert!(page(&ENGLISH, &text).len() < 200_000, "{piece:?}");
         let asked = ask(
             &ENGLISH,
             &request(&text),
@@ -173,12 +177,14 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn no_text_changes_any_structure(text in prop_oneof![
+    fn no_text_changes_any_structure(
+        texts in prop_oneof![Just(&ENGLISH), Just(&JAPANESE)],
+        text in prop_oneof![
         any::<String>(),
         prop::collection::vec(prop::sample::select(&CORPUS[..]), 1..4).prop_map(|parts| parts.concat()),
     ]) {
         // Without any visible character a reason or comment is refused earlier, and leaves no quotation here.
         prop_assume!(text.chars().any(char::is_alphanumeric));
-        check(&text);
+        check(texts, &text);
     }
 }

@@ -125,7 +125,8 @@ impl Deciding {
         Ok(Voted::NotAnyMore)
     }
 
-    async fn votes(&self, id: &RequestId) -> Result<Vec<Vote>, Error> {
+    /// All votes on a request.
+    pub(crate) async fn votes(&self, id: &RequestId) -> Result<Vec<Vote>, Error> {
         let sealed = self.table.votes(id).await?;
         Ok(sealed.into_iter().map(|sealed| sealed.vote).collect())
     }

@@ -3,12 +3,13 @@
 use access_aws::Error;
 use access_aws::table::StoredRequest;
 use access_contract::{ErrorName, Link, Status};
-use access_core::{PersonId, RequestId, Verdict, Vote};
+use access_core::{Language, PersonId, Verdict, Vote};
 use access_text::{
-    Answer, CannotDecide, Draft, ENGLISH, FormProblem, Page, PersonView, RequestView, Stage,
-    Trouble, Typed,
+    Answer, CannotDecide, Draft, FormProblem, Page, PersonView, RequestView, Stage, Texts, Trouble,
+    Typed,
 };
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
+use chrono::{DateTime, Utc};
 use lambda_shell::Failure;
 use serde_json::{Value, json};
 
@@ -25,19 +26,36 @@ pub(crate) async fn answer(
     invocation_id: &str,
 ) -> Result<Value, Failure> {
     let method = request.request_context.http.method.as_str();
-    let link = request
-        .path_parameters
-        .get("link")
-        .map_or("", String::as_str);
+    let visit = Visit {
+        handler,
+        texts: Texts::of(language(request)),
+        link: request
+            .path_parameters
+            .get("link")
+            .map_or("", String::as_str),
+    };
     let page = match method {
-        "POST" => post(handler, link, request).await,
-        _ => get(handler, link).await,
+        "POST" => visit.post(request).await,
+        _ => visit.get().await,
     };
     let page = page.unwrap_or_else(|error| {
         tracing::error!(invocation_id, error = error.name().as_str(), "{error}");
-        access_text::trouble_page(&ENGLISH, Trouble::Temporary, invocation_id)
+        access_text::trouble_page(visit.texts, Trouble::Temporary, invocation_id)
     });
     Ok(http(page, method == "HEAD"))
+}
+
+/// The language that the browser asks for.
+fn language(request: &ApiGatewayV2httpRequest) -> Language {
+    let header = request.headers.get("accept-language");
+    Language::of_accept_language(header.and_then(|it| it.to_str().ok()).unwrap_or_default())
+}
+
+/// One request for a page.
+struct Visit<'a> {
+    handler: &'a Handler,
+    texts: &'static Texts,
+    link: &'a str,
 }
 
 /// A link that was proved, and what it leads to.
@@ -48,143 +66,136 @@ struct Opened {
     person: PersonView,
 }
 
-async fn get(handler: &Handler, link: &str) -> Result<Page, Error> {
-    let Some(opened) = open(handler, link).await? else {
-        return Ok(access_text::invalid_link_page(&ENGLISH));
-    };
-    Ok(opened
-        .settled_page(handler)
-        .unwrap_or_else(|| opened.decision_page(handler, None)))
-}
-
-async fn post(
-    handler: &Handler,
-    link: &str,
-    request: &ApiGatewayV2httpRequest,
-) -> Result<Page, Error> {
-    let Some(opened) = open(handler, link).await? else {
-        return Ok(access_text::invalid_link_page(&ENGLISH));
-    };
-    if let Some(page) = opened.settled_page(handler) {
-        return Ok(page);
+impl Visit<'_> {
+    fn now(&self) -> DateTime<Utc> {
+        (self.handler.deciding.now)()
     }
-    let Some(typed) = read(request) else {
-        return Ok(access_text::trouble_page(
-            &ENGLISH,
-            Trouble::BadForm,
-            opened.view.request_id.as_str(),
-        ));
-    };
-    let answer = access_text::read_form(&typed, &opened.view.role, opened.view.zone);
-    let (verdict, comment, narrowing) = match answer {
-        Ok(Answer::Approve { comment, narrowing }) => (Verdict::Approve, comment, narrowing),
-        Ok(Answer::Reject { comment }) => (Verdict::Reject, comment, None),
-        Err(problem) => {
-            return Ok(opened.decision_page(handler, Some(&Draft::new(problem, typed))));
+
+    async fn get(&self) -> Result<Page, Error> {
+        let Some(opened) = self.open().await? else {
+            return Ok(access_text::invalid_link_page(self.texts));
+        };
+        Ok(self
+            .settled_page(&opened)
+            .unwrap_or_else(|| self.decision_page(&opened, None)))
+    }
+
+    async fn post(&self, request: &ApiGatewayV2httpRequest) -> Result<Page, Error> {
+        let Some(opened) = self.open().await? else {
+            return Ok(access_text::invalid_link_page(self.texts));
+        };
+        if let Some(page) = self.settled_page(&opened) {
+            return Ok(page);
         }
-    };
-    let vote = Vote {
-        approver: opened.approver.clone(),
-        verdict,
-        at: (handler.deciding.now)(),
-        comment,
-        narrowing,
-    };
-    let voted = handler.deciding.vote(&opened.stored, vote).await?;
-    let Some(opened) = open(handler, link).await? else {
-        return Ok(access_text::invalid_link_page(&ENGLISH));
-    };
-    let now = (handler.deciding.now)();
-    Ok(match voted {
-        Voted::Recorded => access_text::decided_page(&ENGLISH, &opened.view, &opened.person, now),
-        Voted::Refused(why) => {
-            let problem = FormProblem::CannotApprove(why);
-            opened.decision_page(handler, Some(&Draft::new(problem, typed)))
+        let Some(typed) = read(request) else {
+            let id = opened.view.request_id.as_str();
+            return Ok(access_text::trouble_page(self.texts, Trouble::BadForm, id));
+        };
+        let answer = access_text::read_form(&typed, &opened.view.role, opened.view.zone);
+        let (verdict, comment, narrowing) = match answer {
+            Ok(Answer::Approve { comment, narrowing }) => (Verdict::Approve, comment, narrowing),
+            Ok(Answer::Reject { comment }) => (Verdict::Reject, comment, None),
+            Err(problem) => {
+                return Ok(self.decision_page(&opened, Some(&Draft::new(problem, typed))));
+            }
+        };
+        let vote = Vote {
+            approver: opened.approver.clone(),
+            verdict,
+            at: self.now(),
+            comment,
+            narrowing,
+        };
+        let voted = self.handler.deciding.vote(&opened.stored, vote).await?;
+        let Some(opened) = self.open().await? else {
+            return Ok(access_text::invalid_link_page(self.texts));
+        };
+        Ok(match voted {
+            Voted::Recorded => {
+                access_text::decided_page(self.texts, &opened.view, &opened.person, self.now())
+            }
+            Voted::Refused(why) => {
+                let problem = FormProblem::CannotApprove(why);
+                self.decision_page(&opened, Some(&Draft::new(problem, typed)))
+            }
+            Voted::NotAnyMore => self.settled_page(&opened).unwrap_or_else(|| {
+                let id = opened.view.request_id.as_str();
+                access_text::trouble_page(self.texts, Trouble::Temporary, id)
+            }),
+        })
+    }
+
+    /// Proves the link: its form and expiry first, then its seal, then that it speaks of the request as it is.
+    async fn open(&self) -> Result<Option<Opened>, Error> {
+        let (handler, deciding) = (self.handler, &self.handler.deciding);
+        let Ok((link, mac)) = Link::parse(self.link) else {
+            return Ok(None);
+        };
+        if self.now() >= link.expires_at || link.key_id != handler.link_key.key_id() {
+            return Ok(None);
         }
-        Voted::NotAnyMore => opened.settled_page(handler).unwrap_or_else(|| {
-            access_text::trouble_page(&ENGLISH, Trouble::Temporary, &opened.view.request_id)
-        }),
-    })
-}
-
-/// Proves a link: its form and expiry first, then its seal, then that it speaks of the request as it is.
-async fn open(handler: &Handler, segment: &str) -> Result<Option<Opened>, Error> {
-    let deciding = &handler.deciding;
-    let Ok((link, mac)) = Link::parse(segment) else {
-        return Ok(None);
-    };
-    if (deciding.now)() >= link.expires_at || link.key_id != handler.link_key.key_id() {
-        return Ok(None);
+        if !handler.link_key.verify(&link.sealed_text(), &mac).await? {
+            tracing::warn!(request_id = %link.request_id, "link with a wrong seal");
+            return Ok(None);
+        }
+        let stored = match deciding.table.request(&link.request_id).await {
+            Err(error) if error.name() == ErrorName::RequestNotFound => return Ok(None),
+            stored => stored?,
+        };
+        if stored.digest != link.digest {
+            tracing::error!(request_id = %link.request_id, "the request is not the one that the link was made for");
+            return Ok(None);
+        }
+        Ok(Some(self.see(stored, link.approver).await?))
     }
-    if !handler.link_key.verify(&link.sealed_text(), &mac).await? {
-        tracing::warn!(request_id = %link.request_id, "link with a wrong seal");
-        return Ok(None);
-    }
-    let stored = match deciding.table.request(&link.request_id).await {
-        Err(error) if error.name() == ErrorName::RequestNotFound => return Ok(None),
-        stored => stored?,
-    };
-    if stored.digest != link.digest {
-        tracing::error!(request_id = %link.request_id, "the request is not the one that the link was made for");
-        return Ok(None);
-    }
-    Ok(Some(see(handler, stored, link.approver).await?))
-}
 
-async fn see(
-    handler: &Handler,
-    stored: StoredRequest,
-    approver: PersonId,
-) -> Result<Opened, Error> {
-    let id: &RequestId = &stored.request.request_id;
-    let sealed = handler.deciding.table.votes(id).await?;
-    let votes: Vec<_> = sealed.into_iter().map(|sealed| sealed.vote).collect();
-    let view = RequestView::of(&stored.request, stored.window, &votes);
-    let person = PersonView {
-        id: approver.to_string(),
-        name: stored.request.name_of(&approver).to_owned(),
-    };
-    Ok(Opened {
-        stored,
-        view,
-        approver,
-        person,
-    })
-}
+    async fn see(&self, stored: StoredRequest, approver: PersonId) -> Result<Opened, Error> {
+        let votes = self
+            .handler
+            .deciding
+            .votes(&stored.request.request_id)
+            .await?;
+        let view = RequestView::of(&stored.request, stored.window, &votes);
+        let person = PersonView {
+            id: approver.to_string(),
+            name: stored.request.name_of(&approver).to_owned(),
+        };
+        Ok(Opened {
+            stored,
+            view,
+            approver,
+            person,
+        })
+    }
 
-impl Opened {
     /// The page for somebody who cannot decide, or not any more; `None` if they can.
-    fn settled_page(&self, handler: &Handler) -> Option<Page> {
-        let now = (handler.deciding.now)();
-        if self.approver == self.stored.request.requester.id {
+    fn settled_page(&self, opened: &Opened) -> Option<Page> {
+        let (texts, now) = (self.texts, self.now());
+        let Opened {
+            stored,
+            view,
+            approver,
+            person,
+        } = opened;
+        if *approver == stored.request.requester.id {
             let why = CannotDecide::YouAreTheRequester;
-            return Some(access_text::cannot_decide_page(
-                &ENGLISH, &self.view, why, now,
-            ));
+            return Some(access_text::cannot_decide_page(texts, view, why, now));
         }
-        if !self.stored.request.may_decide(&self.approver) {
+        if !stored.request.may_decide(approver) {
             let why = CannotDecide::NotAnApprover;
-            return Some(access_text::cannot_decide_page(
-                &ENGLISH, &self.view, why, now,
-            ));
+            return Some(access_text::cannot_decide_page(texts, view, why, now));
         }
-        let has_voted = self
-            .view
+        let has_voted = view
             .decisions
             .iter()
-            .any(|decision| decision.person.id == self.person.id);
-        let stage = match self.stored.status {
-            Status::Pending if has_voted => {
-                return Some(access_text::already_decided_page(
-                    &ENGLISH,
-                    &self.view,
-                    &self.person,
-                    now,
-                ));
+            .any(|decision| decision.person.id == person.id);
+        let stage = match stored.status {
+            Status::Pending if has_voted && now < view.decide_by => {
+                return Some(access_text::already_decided_page(texts, view, person, now));
             }
-            Status::Pending if now < self.view.decide_by => return None,
+            Status::Pending if now < view.decide_by => return None,
             Status::Pending | Status::Expired => {
-                return Some(access_text::expired_page(&ENGLISH, &self.view, now));
+                return Some(access_text::expired_page(texts, view, now));
             }
             Status::Approved => Stage::Approved,
             Status::Open => Stage::Open,
@@ -193,23 +204,11 @@ impl Opened {
             Status::Rejected => Stage::Rejected,
             Status::Refused => Stage::Refused,
         };
-        Some(access_text::settled_page(
-            &ENGLISH,
-            &self.view,
-            &self.person,
-            stage,
-            now,
-        ))
+        Some(access_text::settled_page(texts, view, person, stage, now))
     }
 
-    fn decision_page(&self, handler: &Handler, draft: Option<&Draft>) -> Page {
-        access_text::decision_page(
-            &ENGLISH,
-            &self.view,
-            &self.person,
-            draft,
-            (handler.deciding.now)(),
-        )
+    fn decision_page(&self, opened: &Opened, draft: Option<&Draft>) -> Page {
+        access_text::decision_page(self.texts, &opened.view, &opened.person, draft, self.now())
     }
 }
 

@@ -7,7 +7,7 @@ use access_contract::payload::{Answer, Event, Notify, Outcome};
 use access_contract::{ErrorName, Link};
 use access_core::request::PersonRef;
 use access_core::{PersonId, RequestId};
-use access_text::{Announcement, ENGLISH, Message, PersonView, RequestView};
+use access_text::{Announcement, Message, PersonView, RequestView, Texts};
 use chrono::{DateTime, Duration, Utc};
 use lambda_shell::{Failure, Invocation};
 use serde_json::Value;
@@ -47,8 +47,9 @@ impl Handler {
                     return Ok(());
                 }
                 let link = self.link(&stored, &approver.id).await?;
+                let texts = Texts::of(approver.language);
                 let message =
-                    access_text::ask(&ENGLISH, &view, &person(approver), &link, (self.now)());
+                    access_text::ask(texts, &view, &person(approver), &link, (self.now)());
                 self.send(id, ASKED, &approver.id, &message).await
             };
             unsent.note(&approver.id, sent.await);
@@ -62,18 +63,15 @@ impl Handler {
     async fn announce(&self, id: &RequestId, event: Event) -> Result<Outcome, Failure> {
         let stored = self.table.request(id).await.map_err(aws)?;
         let view = self.view(&stored).await?;
-        let message = access_text::announce(
-            &ENGLISH,
-            &view,
-            &announcement(&stored, event)?,
-            (self.now)(),
-        );
+        let announcement = announcement(&stored, event)?;
         let mut unsent = Unsent::default();
         for to in std::iter::once(&stored.request.requester).chain(&stored.request.approvers) {
             let sent = async {
                 if self.table.was_sent(id, event.as_str(), &to.id).await? {
                     return Ok(());
                 }
+                let texts = Texts::of(to.language);
+                let message = access_text::announce(texts, &view, &announcement, (self.now)());
                 self.send(id, event.as_str(), &to.id, &message).await
             };
             unsent.note(&to.id, sent.await);

@@ -1,0 +1,338 @@
+//! The Japanese catalogue: plain business Japanese, whole sentences, and always what happens next.
+
+use access_core::Language;
+use chrono::{Datelike, NaiveDate, TimeDelta, Weekday};
+
+use crate::ENGLISH;
+use crate::texts::{FormTexts, MessageTexts, OutcomeTexts, RequestTexts, Texts, Words};
+
+/// Japanese.
+pub static JAPANESE: Texts = Texts {
+    language: Language::Japanese,
+    words: Words {
+        date: japanese_date,
+        date_and_clock: |date, clock| format!("{date} {clock}"),
+        duration: japanese_duration,
+        in_zone: |time, zone, offset| format!("{time}（{zone}、{offset}）"),
+        person: |name, id| {
+            if name == id {
+                id.to_owned()
+            } else {
+                format!("{name}（{id}）")
+            }
+        },
+        labelled: |label, value| format!("{label}：{value}"),
+        heading: |heading| format!("■ {heading}"),
+        noted: |said, note| format!("{said}（{note}）"),
+        comma: "、",
+        sentence: |said| format!("{said}。"),
+    },
+    request: RequestTexts {
+        asked: "申請内容",
+        who: "申請者",
+        claimed: "自己申告（本人確認なし）",
+        claimed_hint: "申請者の名前は、申請時に誰でも自由に記入できます。不審な点がある場合は、ご本人に直接ご確認ください。",
+        what: "対象",
+        role_on_target: |role, target| format!("{target} のロール {role}"),
+        role: "ロール",
+        kind: "特権を持つPostgreSQLユーザーです。承認されるとログインできるようになります。",
+        database: "データベース",
+        foreign_characters: |code_points| format!("{code_points} を含みます"),
+        why: "理由",
+        requester_says: "申請者の記載：",
+        made_harmless: "この文中のリンク、メンション、見えない文字は無害化して表示しています。",
+        when: "日時",
+        opens: "開始予定",
+        closes: "終了予定",
+        how_long: "利用時間",
+        as_soon_as_approved: "承認され次第",
+        not_before: |start| format!("{start} より前には開始しません"),
+        asked_for: "当初の申請",
+        narrowed: "承認者が短縮",
+        from_to: |start, end| format!("{start} から {end} まで"),
+        from_approval_until: |end| format!("承認され次第、{end} まで"),
+        from_approval_for: |duration| format!("承認され次第、{duration}"),
+        only_from: |start| format!("{start} 以降に限る"),
+        only_until: |end| format!("{end} までに限る"),
+        only_from_to: |start, end| format!("{start} から {end} までに限る"),
+        planned_start_passed: |start| format!("開始予定の {start} を過ぎています"),
+        after_approval: |duration| format!("承認の{duration}後"),
+        latest_end: |end| format!("遅くとも {end}"),
+        starts_in: |time_left| format!("あと{time_left}"),
+        would_remain: |left, asked| format!("申請の{asked}のうち、残り{left}"),
+        if_approved_now: |duration| format!("今承認した場合{duration}"),
+        who_decides: "承認者",
+        rule: "承認条件",
+        approvals_needed: |n_required, approvers| {
+            format!(
+                "{}名（{}）のうち{n_required}名の承認が必要です。1名でも却下すると終了します",
+                approvers.len(),
+                approvers.join("、")
+            )
+        },
+        decide_by: "回答期限",
+        time_left: |time_left| format!("残り{time_left}"),
+        deadline_passed: "期限切れ",
+        decisions: "これまでの回答",
+        progress: |n_approved, n_required| format!("{n_required}名中{n_approved}名が承認済み"),
+        approved_by: |name| format!("{name} さんが承認"),
+        rejected_by: |name| format!("{name} さんが却下"),
+        request_id: "申請番号",
+        next: "今後の流れ",
+        next_opens_when_approved: |n_missing| {
+            format!("あと{n_missing}名が承認すると、直ちにログインできるようになります。")
+        },
+        next_opens_at_when_approved: |n_missing, start| {
+            format!("あと{n_missing}名が承認すると、{start} にログインできるようになります。")
+        },
+        next_opens_now: "まもなくログインできるようになります。",
+        next_is_open_now: "現在、ログインできる状態です。",
+        next_opens_at: |start| format!("{start} にログインできるようになります。"),
+        next_is_open: |role| {
+            format!("利用時間中は、{role} の認証情報を持つ人なら誰でもログインできます。")
+        },
+        next_closes_at: |end| {
+            format!(
+                "{end} に終了します。以後は誰もログインできず、残っているセッションは切断されます。"
+            )
+        },
+        next_closes_after: |duration| {
+            format!(
+                "{duration}後に終了します。以後は誰もログインできず、残っているセッションは切断されます。"
+            )
+        },
+        next_closes_after_at_latest: |duration, end| {
+            format!(
+                "{duration}後、遅くとも {end} に終了します。以後は誰もログインできず、残っているセッションは切断されます。"
+            )
+        },
+        next_expires: |decide_by| {
+            format!(
+                "{decide_by} までに必要な承認がそろわない場合、この申請は期限切れとなり、ログインは許可されません。"
+            )
+        },
+    },
+    form: FormTexts {
+        heading: |role, target| format!("{target} の {role} の利用を承認しますか"),
+        lead: |requester, how_long| {
+            format!(
+                "{requester} さんが、データベースへの特権ログインを申請しています（{how_long}）。"
+            )
+        },
+        go_to_decision: "回答欄へ移動",
+        your_decision: "回答",
+        deciding_as: |name| {
+            format!(
+                "{name} さんとして回答します。このリンクはご本人専用です。他の方に渡さないでください。"
+            )
+        },
+        comment: "コメント",
+        comment_hint: |max_chars| {
+            format!("却下する場合は必須です。申請者に理由として伝わります。{max_chars}文字まで。")
+        },
+        narrow: "時間を短縮して承認する（任意）",
+        narrow_hint: |zone| {
+            format!(
+                "開始を遅らせる、終了を早める、またはその両方ができます。申請の範囲外にはできません。時刻は {zone} で入力してください。変更しない欄は空のままにしてください。却下する場合は不要です。"
+            )
+        },
+        start_later: "開始を遅らせる（日時）",
+        end_earlier: "終了を早める（日時）",
+        not_before_hint: |earliest| format!("{earliest} 以降を指定してください。"),
+        not_after_hint: |latest| format!("{latest} 以前を指定してください。"),
+        time_unreadable: "2026-11-22T19:30 のように日付と時刻を入力するか、空のままにしてください。",
+        time_twice: |zone| {
+            format!(
+                "{zone} では時計が戻されるため、この時刻は2回あります。その前後1時間を避けた時刻を指定してください。"
+            )
+        },
+        time_never: |zone| {
+            format!(
+                "{zone} では時計が進められるため、この時刻は存在しません。その前後の時刻を指定してください。"
+            )
+        },
+        start_too_early: |earliest| {
+            format!(
+                "{earliest} より前に開始することはできません。より遅い開始を指定するか、空のままにしてください。"
+            )
+        },
+        end_too_late: |latest| {
+            format!(
+                "{latest} より後に終了することはできません。より早い終了を指定するか、空のままにしてください。"
+            )
+        },
+        too_short: |left, least| {
+            format!(
+                "この指定では残りが{left}になります。このロールの最短の利用時間は{least}です。時間を長くするか、申請を却下してください。"
+            )
+        },
+        too_short_together: |left, least| {
+            format!(
+                "他の承認者の指定と合わせると、残りが{left}になります。このロールの最短の利用時間は{least}です。これまでの回答を確認のうえ時間を長くするか、申請を却下してください。"
+            )
+        },
+        type_role: "承認する場合は、次のロール名を入力してください：",
+        type_role_hint: "メールの自動検査による誤操作を防ぐためです。却下する場合は不要です。",
+        approve: "承認する",
+        reject: "却下する",
+        not_recorded: "まだ記録されていません",
+        no_decision: "「承認する」または「却下する」を押してください。",
+        role_does_not_match: |role| {
+            format!("承認するには、ロール名を正確に入力してください：{role}")
+        },
+        comment_too_long: |max_chars, n_chars| {
+            format!("コメントは{max_chars}文字以内にしてください（現在{n_chars}文字）。")
+        },
+        comment_missing: "却下する場合は、コメントに理由を記入してください。申請者に伝わります。",
+        as_of: |time| {
+            format!(
+                "残り時間は、このページを作成した {time} 時点のものです。最新の状態は再読み込みでご確認ください。"
+            )
+        },
+        never_asks: "Latchkeyがパスワードをお尋ねすることはありません。",
+    },
+    outcome: OutcomeTexts {
+        approved_waits: "承認を記録しました",
+        approved_waits_for: |n_missing| {
+            format!("あと{n_missing}名の承認を待っています。それまではログインできません。")
+        },
+        approved: "承認されました",
+        approved_done: "承認を記録しました。これで必要な承認がそろいました。",
+        rejected: "却下されました",
+        rejected_done: "却下を記録しました。この申請は終了し、ログインは許可されません。申請者に理由をお知らせします。",
+        already_decided: "回答済みです",
+        already_by_you: "この申請にはすでに回答されています。ここで回答を変更することはできません。",
+        already_approved: "この申請は承認されました。これ以上の回答は必要ありません。",
+        already_open: "この申請は承認され、現在ログインできる状態です。",
+        already_ended: "この申請の利用時間は終了しました。承認済みの別の申請のため、ロールは引き続き利用できる状態です。",
+        already_closed: "この申請の利用時間は終了し、ログインは停止されています。",
+        already_rejected: "この申請は却下され、終了しました。ログインは許可されません。",
+        already_refused: "この申請は開始できないため、受け付けられませんでした。ログインは許可されていません。",
+        expired: "期限を過ぎています",
+        expired_at: |decide_by| format!("この申請の回答期限は {decide_by} でした。"),
+        window_passed: |end| format!("申請された時間は {end} に終了しました。"),
+        nothing_opened: "ログインは許可されていません。まだ必要な場合は、申請者があらためて申請してください。",
+        cannot_decide: "この申請には回答できません",
+        you_are_the_requester: "ご自身の申請です。自分の申請を承認することはできません。他の承認者に依頼済みです。",
+        not_an_approver: "このロールの承認者に登録されていません。承認者の一覧は基盤チームが管理しています。",
+        invalid_link: "このリンクは無効です",
+        invalid_link_help: "メッセージ内のリンクを、省略や変更をせずにもう一度開いてください。",
+        bad_form: "内容を読み取れませんでした",
+        bad_form_help: "何も記録されていません。メッセージ内のリンクをもう一度開き、ページ上のボタンを使ってください。",
+        too_many: "アクセスが集中しています",
+        too_many_help: "1分ほど待ってから、メッセージ内のリンクをもう一度開いてください。",
+        temporary: "一時的に処理できませんでした",
+        temporary_help: "1分ほど待ってから、メッセージ内のリンクをもう一度開いてください。回答が記録されているかどうかはページに表示されます。",
+        reference: "繰り返し表示される場合は、次の番号を基盤チームにお知らせください：",
+        may_close: "このページは閉じてかまいません。",
+    },
+    message: MessageTexts {
+        ask_subject: ENGLISH.message.ask_subject,
+        ask: |approver, requester| {
+            format!(
+                "{approver} さん\n\n{requester} さんから、特権を持つPostgreSQLユーザーでのログインの申請がありました。内容をご確認のうえ、承認または却下をお願いします。"
+            )
+        },
+        decide_here: "内容の確認と回答はこちらからお願いします：",
+        link_is_personal: "このリンクはご本人専用です。リンクを知っている人は誰でもあなたの名前で回答できるため、このメッセージを転送しないでください。リンクを開いただけでは回答になりません。",
+        opened_subject: ENGLISH.message.opened_subject,
+        opened: |role, target| {
+            format!("{target} のロール {role} でログインできるようになりました。")
+        },
+        closed_subject: ENGLISH.message.closed_subject,
+        closed: |role, target, at| {
+            format!(
+                "{target} のロール {role} のログインを停止しました。{at} にデータベース上で確認済みです。"
+            )
+        },
+        closed_next: "このロールでは誰もログインできず、残っているセッションもありません。",
+        nothing_left: "ロール、権限、設定、関数、トリガーは、利用開始前と同じ状態です。パスワードの変更とデータの変更は、この確認の対象外です。対応は必要ありません。",
+        left_behind: "利用時間中に残された変更（+ は新しいもの、- は以前にあったもの）",
+        left_behind_next: "作業に含まれない変更は、データベース管理者が元に戻してください。GRAVE と表示された変更は、再侵入の手段になり得ます。直ちに確認してください。パスワードの変更とデータの変更は、この確認の対象外です。",
+        still_open_subject: ENGLISH.message.still_open_subject,
+        still_open: |role, target, open_until| {
+            format!(
+                "この申請の利用時間は終了しましたが、{target} のロール {role} は、承認済みの別の申請のため {open_until} まで利用できる状態です。"
+            )
+        },
+        still_open_next: |open_until| {
+            format!(
+                "{open_until} に停止します。停止したことは、その申請のメッセージでお知らせします。"
+            )
+        },
+        rejected_subject: ENGLISH.message.rejected_subject,
+        rejected: |role, target| {
+            format!(
+                "{target} のロール {role} の申請は却下されました。ログインは許可されていません。"
+            )
+        },
+        expired_subject: ENGLISH.message.expired_subject,
+        expired: |role, target| {
+            format!(
+                "{target} のロール {role} の申請は、期限までに必要な承認がそろわなかったため、期限切れとなりました。ログインは許可されていません。"
+            )
+        },
+        refused_subject: ENGLISH.message.refused_subject,
+        refused: |role, target| {
+            format!(
+                "{target} のロール {role} の申請は受け付けられませんでした。この申請によるログインは許可されていません。"
+            )
+        },
+        refused_because: "理由",
+        failed_subject: ENGLISH.message.failed_subject,
+        failed: |role, target| {
+            format!(
+                "Latchkeyの障害により、{target} のロール {role} の申請を処理できませんでした。この申請によるログインは許可されていません。"
+            )
+        },
+        failed_next: "基盤チームは、この申請の実行状況を確認してください。まだ必要な場合は、あらためて申請してください。",
+        close_failing_subject: ENGLISH.message.close_failing_subject,
+        close_failing: |role, target| {
+            format!(
+                "【警報】利用時間は終了しましたが、{target} のロール {role} のログインが停止したことを確認できません。まだログインできるものとして対応してください。"
+            )
+        },
+        close_failing_goes_on: "Latchkeyは停止を試み続け、停止を確認した時点でお知らせします。それを待たずに、直ちに担当者が確認してください。",
+        close_by_hand: "手動で停止するには、データベース管理者として次を実行してください：",
+        ask_again: "まだ必要な場合は、申請者があらためて申請してください。",
+    },
+};
+
+/// `2026年11月22日(日)`.
+fn japanese_date(date: NaiveDate) -> String {
+    let weekday = match date.weekday() {
+        Weekday::Mon => "月",
+        Weekday::Tue => "火",
+        Weekday::Wed => "水",
+        Weekday::Thu => "木",
+        Weekday::Fri => "金",
+        Weekday::Sat => "土",
+        Weekday::Sun => "日",
+    };
+    format!(
+        "{}年{}月{}日({weekday})",
+        date.year(),
+        date.month(),
+        date.day()
+    )
+}
+
+/// `1時間30分`.
+fn japanese_duration(length: TimeDelta) -> String {
+    let seconds = length.num_seconds();
+    let said: String = [
+        (seconds / 86_400, "日"),
+        (seconds / 3_600 % 24, "時間"),
+        (seconds / 60 % 60, "分"),
+        (seconds % 60, "秒"),
+    ]
+    .into_iter()
+    .filter(|(count, _)| *count != 0)
+    .map(|(count, unit)| format!("{count}{unit}"))
+    .collect();
+    if said.is_empty() {
+        "0秒".to_owned()
+    } else {
+        said
+    }
+}

@@ -1,0 +1,304 @@
+//! Every page and every message exists in every language, and the Japanese ones hold no English sentence.
+
+use access_core::{CannotApprove, FaultName, Language, Narrowing};
+use access_text::{
+    Announcement, CannotDecide, DecisionView, Draft, FIELD_END, FormProblem, Message, Page,
+    PersonView, RequestView, Stage, Texts, Trouble, Typed, WindowView, already_decided_page,
+    announce, ask, cannot_decide_page, decided_page, decision_page, expired_page,
+    invalid_link_page, settled_page, trouble_page,
+};
+use chrono::{DateTime, TimeDelta, Utc};
+use chrono_tz::Tz;
+
+const LINK: &str = "https://latchkey.invalid/decide/1";
+
+/// Latin words that are no English: names, units of the data below, and marks that tools search for.
+const NO_ENGLISH: [&str; 12] = [
+    "Latchkey",
+    "UTC",
+    "PostgreSQL",
+    "Asia",
+    "Tokyo",
+    "T",
+    "GRAVE",
+    "U",
+    "kanri",
+    "orders",
+    "r",
+    "hanako",
+];
+
+fn now() -> DateTime<Utc> {
+    DateTime::from_timestamp(1_795_000_020, 0).expect("a time")
+}
+
+fn after(minutes: i64) -> DateTime<Utc> {
+    now() + TimeDelta::minutes(minutes)
+}
+
+fn person(id: &str, name: &str) -> PersonView {
+    PersonView {
+        id: id.to_owned(),
+        name: name.to_owned(),
+    }
+}
+
+fn taro() -> PersonView {
+    person("taro", "佐藤太郎")
+}
+
+fn vote(person: PersonView, approved: bool) -> DecisionView {
+    DecisionView {
+        person,
+        approved,
+        at: now(),
+        comment: "確認しました。".to_owned(),
+        narrowing: approved
+            .then(|| Narrowing::new(Some(after(70)), Some(after(80))))
+            .flatten(),
+    }
+}
+
+/// Every state that a request can be in, with data that is Japanese.
+fn requests() -> Vec<RequestView> {
+    let fixed = WindowView::Fixed {
+        start: after(60),
+        end: after(120),
+    };
+    let windows = [
+        fixed.clone(),
+        WindowView::Fixed {
+            start: after(-10),
+            end: after(50),
+        },
+        WindowView::FromApprovalUntil { end: after(120) },
+        WindowView::FromApprovalFor {
+            duration: TimeDelta::minutes(45),
+            latest_end: after(150),
+            not_before: None,
+        },
+        WindowView::FromApprovalFor {
+            duration: TimeDelta::minutes(45),
+            latest_end: after(40),
+            not_before: Some(after(5)),
+        },
+    ];
+    let votes = [
+        vec![],
+        vec![vote(taro(), true)],
+        vec![vote(taro(), true), vote(person("hanako", "鈴木花子"), true)],
+        vec![vote(taro(), false)],
+    ];
+    let mut requests = Vec::new();
+    for window in windows {
+        for decisions in &votes {
+            requests.push(RequestView {
+                request_id: "r-0123456789".to_owned(),
+                target: "orders".to_owned(),
+                role: "kanri".to_owned(),
+                requester: person("hanako", "鈴木花子"),
+                reason: "夜間バッチの障害対応です。".to_owned(),
+                window: window.clone(),
+                asked: (!decisions.is_empty()).then(|| fixed.clone()),
+                zone: Tz::Asia__Tokyo,
+                decide_by: after(30),
+                required_approvals: 2,
+                approvers: vec![taro(), person("jiro", "高橋次郎")],
+                decisions: decisions.clone(),
+            });
+        }
+    }
+    requests
+}
+
+fn problems() -> Vec<FormProblem> {
+    let (left, least) = (TimeDelta::seconds(30), TimeDelta::minutes(1));
+    let mut problems = vec![
+        FormProblem::NoDecision,
+        FormProblem::RoleDoesNotMatch,
+        FormProblem::CommentTooLong,
+        FormProblem::CommentMissing,
+    ];
+    problems.extend(
+        [
+            FaultName::InvalidTime,
+            FaultName::AmbiguousLocalTime,
+            FaultName::NonexistentLocalTime,
+        ]
+        .map(|fault| FormProblem::NotATime {
+            field: FIELD_END,
+            fault,
+        }),
+    );
+    problems.extend(
+        [
+            CannotApprove::StartTooEarly {
+                earliest: after(60),
+            },
+            CannotApprove::EndTooLate { latest: after(120) },
+            CannotApprove::TooShort { left, least },
+            CannotApprove::TooShortTogether { left, least },
+        ]
+        .map(FormProblem::CannotApprove),
+    );
+    problems
+}
+
+fn pages(texts: &Texts) -> Vec<Page> {
+    let mut pages = vec![invalid_link_page(texts)];
+    for trouble in [
+        Trouble::BadForm,
+        Trouble::TooManyRequests,
+        Trouble::Temporary,
+    ] {
+        pages.push(trouble_page(texts, trouble, "0123"));
+    }
+    for request in requests() {
+        let (request, taro, now) = (&request, &taro(), now());
+        pages.push(decision_page(texts, request, taro, None, now));
+        for problem in problems() {
+            let draft = Draft::new(problem, Typed::default());
+            pages.push(decision_page(texts, request, taro, Some(&draft), now));
+        }
+        pages.push(decided_page(texts, request, taro, now));
+        pages.push(already_decided_page(texts, request, taro, now));
+        for stage in [
+            Stage::Approved,
+            Stage::Open,
+            Stage::EndedRoleStillOpen,
+            Stage::Closed,
+            Stage::Rejected,
+            Stage::Refused,
+        ] {
+            pages.push(settled_page(texts, request, taro, stage, now));
+        }
+        pages.push(expired_page(texts, request, after(31)));
+        pages.push(expired_page(texts, request, after(200)));
+        for why in [
+            CannotDecide::YouAreTheRequester,
+            CannotDecide::NotAnApprover,
+        ] {
+            pages.push(cannot_decide_page(texts, request, why, now));
+        }
+    }
+    pages
+}
+
+fn messages(texts: &Texts) -> Vec<Message> {
+    let left_behind = vec!["GRAVE + kanri".to_owned()];
+    let mut messages = Vec::new();
+    for request in requests() {
+        messages.push(ask(texts, &request, &taro(), LINK, now()));
+        for event in [
+            Announcement::Opened,
+            Announcement::Closed {
+                at: after(120),
+                left_behind: Vec::new(),
+            },
+            Announcement::Closed {
+                at: after(120),
+                left_behind: left_behind.clone(),
+            },
+            Announcement::EndedRoleStillOpen {
+                open_until: after(180),
+                left_behind: left_behind.clone(),
+            },
+            Announcement::Rejected,
+            Announcement::Expired,
+            Announcement::Refused {
+                reasons: vec!["ロールが登録されていません".to_owned()],
+            },
+            Announcement::Failed,
+            Announcement::CloseFailing,
+        ] {
+            messages.push(announce(texts, &request, &event, now()));
+        }
+    }
+    messages
+}
+
+/// What a reader sees of a page: no style sheet and no tags.
+fn seen(html: &str) -> String {
+    let mut seen = String::new();
+    for part in html.split("<style>") {
+        let part = part.split_once("</style>").map_or(part, |(_, rest)| rest);
+        for piece in part.split('<') {
+            seen.push_str(piece.split_once('>').map_or(piece, |(_, text)| text));
+            seen.push(' ');
+        }
+    }
+    seen.replace("&#39;", "'").replace("&#34;", "\"")
+}
+
+/// The first Latin word in a text that is none of [`NO_ENGLISH`].
+fn english_word(text: &str) -> Option<&str> {
+    text.split(|character: char| !character.is_ascii_alphabetic())
+        .find(|word| !word.is_empty() && !NO_ENGLISH.contains(word))
+}
+
+#[test]
+fn every_page_says_its_language() {
+    for language in Language::ALL {
+        let tag = format!("<html lang=\"{}\">", language.tag());
+        let pages = pages(Texts::of(language));
+        assert!(pages.len() > 400, "{}", pages.len());
+        for page in pages {
+            assert!(page.html.contains(&tag), "{}", page.html);
+        }
+    }
+}
+
+#[test]
+fn no_english_is_left_in_a_japanese_page() {
+    for page in pages(Texts::of(Language::Japanese)) {
+        let seen = seen(&page.html);
+        assert_eq!(english_word(&seen), None, "{seen}");
+        assert!(seen.contains('。'), "{seen}");
+    }
+}
+
+#[test]
+fn no_english_is_left_in_a_japanese_message() {
+    for message in messages(Texts::of(Language::Japanese)) {
+        // The commands for the administrator are SQL, and the link is a link.
+        let prose: Vec<&str> = message
+            .body
+            .lines()
+            .filter(|line| !line.starts_with("    ") && *line != LINK)
+            .collect();
+        let prose = prose.join("\n");
+        assert_eq!(english_word(&prose), None, "{prose}");
+    }
+}
+
+#[test]
+fn the_same_pages_have_the_same_status_and_form_in_every_language() {
+    let (english, japanese) = (
+        pages(Texts::of(Language::English)),
+        pages(Texts::of(Language::Japanese)),
+    );
+    assert_eq!(english.len(), japanese.len());
+    let names = |html: &str| -> Vec<String> {
+        html.split(" name=\"")
+            .skip(1)
+            .map(|rest| rest.split('"').next().unwrap_or_default().to_owned())
+            .collect()
+    };
+    for (english, japanese) in english.iter().zip(&japanese) {
+        assert_eq!(english.status, japanese.status);
+        assert_eq!(names(&english.html), names(&japanese.html));
+    }
+}
+
+#[test]
+fn the_english_check_finds_english() {
+    assert_eq!(
+        english_word(&seen("<p class=\"hint\">承認 Approve</p>")),
+        Some("Approve")
+    );
+    assert!(
+        pages(Texts::of(Language::English))
+            .iter()
+            .all(|page| english_word(&seen(&page.html)).is_some())
+    );
+}
