@@ -8,6 +8,7 @@
 //! | `vote#<id>` | `<person>` | a sealed vote |
 //! | `token#<id>` | `token` | the token of the waiting task |
 //! | `windows#<target>#<role>` | `<id>` | a window that is not closed yet |
+//! | `windows#<target>#<role>` | `closings` | until when whoever closes the role may act on what it read |
 
 use std::collections::HashMap;
 
@@ -15,7 +16,7 @@ use access_contract::seal::SealedVote;
 use access_contract::{Status, TaskToken};
 use access_core::{
     Decision, Digest, Facts, Fault, LeftBehind, PersonId, Request, RequestId, RoleName, TargetId,
-    Window, WindowRow,
+    Window, WindowRow, Windows,
 };
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
@@ -38,6 +39,8 @@ const OPEN_WINDOWS_INDEX: &str = "open-windows";
 const MAX_PART_BYTES: usize = 300_000;
 /// The value of `kind` on those rows.
 const WINDOW_KIND: &str = "window";
+/// The sort key of the announced closings of a role, one attribute each. No request id is like it.
+const CLOSINGS: &str = "closings";
 
 /// The table.
 pub struct Table {
@@ -435,7 +438,8 @@ impl Table {
         by: &str,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        self.change_window(request, "end the window early", |row| {
+        let key = windows_key(&request.target, &request.role);
+        self.change_window(&key, &request.request_id, "end the window early", |row| {
             if row.ended_at.is_none() {
                 row.ended_at = Some(now);
                 row.ended_by = Some(by.to_owned());
@@ -448,8 +452,15 @@ impl Table {
     ///
     /// # Errors
     /// [`Error::Table`] or [`Error::DamagedRow`].
-    pub async fn mark_opened(&self, request: &Request, now: DateTime<Utc>) -> Result<(), Error> {
-        self.change_window(request, "mark the window opened", |row| {
+    pub async fn mark_opened(
+        &self,
+        target: &TargetId,
+        role: &RoleName,
+        id: &RequestId,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        let key = windows_key(target, role);
+        self.change_window(&key, id, "mark the window opened", |row| {
             row.opened_at.get_or_insert(now);
         })
         .await
@@ -458,17 +469,17 @@ impl Table {
     /// Changes a window that is still there, against whatever else changes it at the same time.
     async fn change_window(
         &self,
-        request: &Request,
+        key: &str,
+        id: &RequestId,
         doing: &'static str,
         change: impl Fn(&mut WindowRow),
     ) -> Result<(), Error> {
-        let key = windows_key(&request.target, &request.role);
-        let id = request.request_id.as_str();
+        let id = id.as_str();
         loop {
-            let Some(item) = self.get(&key, id, doing).await? else {
+            let Some(item) = self.get(key, id, doing).await? else {
                 return Ok(());
             };
-            let before: WindowRow = document(&item, &key)?;
+            let before: WindowRow = document(&item, key)?;
             let mut after = before.clone();
             change(&mut after);
             if after == before {
@@ -478,7 +489,7 @@ impl Table {
                 .client
                 .update_item()
                 .table_name(&self.name)
-                .key("pk", text(&key))
+                .key("pk", text(key))
                 .key("sk", text(id))
                 .update_expression("SET document = :after")
                 .condition_expression("document = :before")
@@ -523,18 +534,73 @@ impl Table {
         Ok(requests)
     }
 
-    /// All windows of a role that are not closed yet, consistently.
+    /// All windows of a role that are not closed yet, and the closings that were announced, consistently.
     ///
     /// # Errors
     /// [`Error::Table`] or [`Error::DamagedRow`].
-    pub async fn windows(
+    pub async fn windows(&self, target: &TargetId, role: &RoleName) -> Result<Windows, Error> {
+        let key = windows_key(target, role);
+        let mut windows = Windows::default();
+        for item in self.query(&key, "read the windows").await? {
+            if string(&item, "sk") == Some(CLOSINGS) {
+                windows.closing_until = closings(&item, &key)?.into_values().max();
+            } else {
+                windows.rows.push(document(&item, &key)?);
+            }
+        }
+        Ok(windows)
+    }
+
+    /// Says that `closing` may act on what it will read now, until `until` at the latest.
+    ///
+    /// # Errors
+    /// [`Error::Table`].
+    pub async fn announce_closing(
         &self,
         target: &TargetId,
         role: &RoleName,
-    ) -> Result<Vec<WindowRow>, Error> {
-        let key = windows_key(target, role);
-        let items = self.query(&key, "read the windows").await?;
-        items.iter().map(|item| document(item, &key)).collect()
+        closing: &str,
+        until: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        self.update_closings(target, role, closing)
+            .update_expression("SET #closing = :until")
+            .expression_attribute_values(":until", json(&until))
+            .send()
+            .await
+            .map_err(|error| failed("announce the closing", error))?;
+        Ok(())
+    }
+
+    /// Says that `closing` does nothing more.
+    ///
+    /// # Errors
+    /// [`Error::Table`].
+    pub async fn withdraw_closing(
+        &self,
+        target: &TargetId,
+        role: &RoleName,
+        closing: &str,
+    ) -> Result<(), Error> {
+        self.update_closings(target, role, closing)
+            .update_expression("REMOVE #closing")
+            .send()
+            .await
+            .map_err(|error| failed("withdraw the closing", error))?;
+        Ok(())
+    }
+
+    fn update_closings(
+        &self,
+        target: &TargetId,
+        role: &RoleName,
+        closing: &str,
+    ) -> aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder {
+        self.client
+            .update_item()
+            .table_name(&self.name)
+            .key("pk", text(windows_key(target, role)))
+            .key("sk", text(CLOSINGS))
+            .expression_attribute_names("#closing", closing)
     }
 
     /// Takes a window off the list and records how it ended. `false` if that was done before.
@@ -827,6 +893,17 @@ fn optional<T: serde::de::DeserializeOwned>(
         .transpose()
 }
 
+/// Until when each of the announced closings may act.
+fn closings(item: &Item, key: &str) -> Result<HashMap<String, DateTime<Utc>>, Error> {
+    let mut closings = HashMap::new();
+    for closing in item.keys().filter(|name| *name != "pk" && *name != "sk") {
+        if let Some(until) = optional(item, closing, key)? {
+            closings.insert(closing.clone(), until);
+        }
+    }
+    Ok(closings)
+}
+
 fn string<'a>(item: &'a Item, field: &str) -> Option<&'a str> {
     item.get(field)
         .and_then(|value| value.as_s().ok())
@@ -932,6 +1009,19 @@ mod tests {
             assert_eq!(parts.concat(), whole);
         }
         assert_eq!(parts_of("", 4), [""]);
+    }
+
+    #[test]
+    fn announced_closings_are_read_whoever_announced_them() {
+        let until = "2026-11-22T12:00:03Z".parse::<DateTime<Utc>>().unwrap();
+        let item = Item::from([
+            ("pk".to_owned(), text("windows#orders#breakglass")),
+            ("sk".to_owned(), text(CLOSINGS)),
+            ("r-0000000000000000 at 1".to_owned(), json(&until)),
+        ]);
+        let read = closings(&item, "windows#orders#breakglass").unwrap();
+        assert_eq!(read.into_values().max(), Some(until));
+        assert!(RequestId::new(CLOSINGS).is_err());
     }
 
     #[test]

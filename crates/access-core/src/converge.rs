@@ -1,10 +1,13 @@
 //! Converge: from all windows of a role to whether it may log in now. The only place that decides it.
+//! [`carry_out`] makes it so.
 
 use chrono::{DateTime, Duration, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::names::RequestId;
 use crate::window::Window;
+
+pub mod carry_out;
 
 /// A window that is not proved closed yet, as the table keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,8 +74,8 @@ pub fn desired(rows: &[WindowRow], now: DateTime<Utc>) -> Desired {
         .map_or(Desired::Closed, |until| Desired::Open { until })
 }
 
-/// Whether a window of the role has just ended and is not proved closed yet. Opening waits for that: a
-/// closing that did not see the new window would cut it. `patience` is how long a closing may take.
+/// Whether a window of the role has just ended and is not proved closed yet. Opening waits for that, so that
+/// nobody's sessions reach over into the window of somebody else; for `patience` at most.
 #[must_use]
 pub fn is_being_closed(rows: &[WindowRow], now: DateTime<Utc>, patience: Duration) -> bool {
     rows.iter()
@@ -135,17 +138,10 @@ mod tests {
             opened_at: Some(at(1)),
             ..row(0, 10, None)
         };
-        assert!(was_closed_by_hand(
-            std::slice::from_ref(&opened),
-            at(5),
-            false
-        ));
-        assert!(!was_closed_by_hand(
-            std::slice::from_ref(&opened),
-            at(5),
-            true
-        ));
-        assert!(!was_closed_by_hand(&[opened], at(10), false));
+        let opened = std::slice::from_ref(&opened);
+        assert!(was_closed_by_hand(opened, at(5), false));
+        assert!(!was_closed_by_hand(opened, at(5), true));
+        assert!(!was_closed_by_hand(opened, at(10), false));
         assert!(!was_closed_by_hand(&[row(0, 10, None)], at(5), false));
     }
 

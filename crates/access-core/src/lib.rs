@@ -18,6 +18,7 @@ pub mod time;
 pub mod window;
 
 pub use catalogue::{CaSource, Database, Location, Login, Mode, Person, RolePolicy};
+pub use converge::carry_out::{LoginSeen, Windows};
 pub use converge::{Desired, WindowRow};
 pub use decision::{CannotApprove, Decision, Verdict, Vote};
 pub use drift::{DatabaseFacts, Facts, LeftBehind, WhyUnread};

@@ -12,14 +12,14 @@
 -- What comes of it:
 --   latchkey_owner   cannot log in; owns the functions that alter a registered role
 --   latchkey_killer  cannot log in; has the rights of the registered roles and owns the one function that ends sessions
---   latchkey_opener  logs in; may execute open, close, sweep, and what only looks, and nothing else
---   latchkey_closer  logs in; may execute close, sweep, and what only looks: it can never open
+--   latchkey_opener  logs in; may execute open, extend, narrow, close, sweep, and what only looks, and nothing else
+--   latchkey_closer  logs in; may execute narrow, close, sweep, and what only looks: it can never open
 -- The last two have no membership, no attribute and no right on any table. Every function acts on registered roles only,
 -- by OID, and takes the name as text, because a comparison as type name would cut it at 63 bytes and hit another role.
 --
 -- SQLSTATEs that are raised here: 42704 not registered, 22023 end out of range, 55006 prepared transaction,
 -- LK001 the role changed its identity, LK002 it could undo its own window, LK003 it can log in,
--- LK004 it cannot be registered or unregistered.
+-- LK004 it cannot be registered or unregistered, LK005 somebody took LOGIN from it by hand.
 BEGIN;
 SET LOCAL client_min_messages = warning;
 SET LOCAL search_path = pg_catalog, pg_temp;
@@ -103,6 +103,8 @@ REVOKE ALL ON TABLE latchkey.opening_by_hand FROM PUBLIC;
 
 -- Their results may change from one release to the next, which CREATE OR REPLACE cannot do.
 DROP FUNCTION IF EXISTS latchkey.open(text, timestamptz);
+DROP FUNCTION IF EXISTS latchkey.extend(text, timestamptz);
+DROP FUNCTION IF EXISTS latchkey.narrow(text, timestamptz);
 DROP FUNCTION IF EXISTS latchkey.close(text);
 DROP FUNCTION IF EXISTS latchkey.state(text);
 DROP FUNCTION IF EXISTS latchkey.registered();
@@ -126,13 +128,16 @@ BEGIN
 END $$;
 
 -- Gives LOGIN until an end within the registered limit. The end is set in the same statement, so that a password login
--- ends by itself even if nobody is alive to close it. May wait for a lock: statement_timeout bounds it.
+-- ends by itself even if nobody is alive to close it. A later end of a role that can log in stays: it belongs to another
+-- window, and narrow is for that. May wait for a lock: statement_timeout bounds it.
 CREATE FUNCTION latchkey.open(p_role text, p_until timestamptz) RETURNS timestamptz
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   v_oid    oid := latchkey.registered_oid(p_role);
   v_target latchkey.target;
   v_role   record;
+  v_limit  timestamptz;
+  v_until  timestamptz := p_until;
 BEGIN
   SELECT t.* INTO v_target FROM latchkey.target t WHERE t.role_oid = v_oid;
   SELECT r.rolname::text AS role_name, r.rolsuper, r.rolcreaterole INTO v_role FROM pg_roles r WHERE r.oid = v_oid;
@@ -146,12 +151,69 @@ BEGIN
   IF EXISTS (SELECT FROM pg_prepared_xacts x WHERE x.owner::text = p_role) THEN
     RAISE EXCEPTION 'role owns a prepared transaction' USING ERRCODE = '55006';
   END IF;
+  v_limit := clock_timestamp() + v_target.max_window;
+  IF p_until IS NULL OR NOT isfinite(p_until) OR p_until <= clock_timestamp() OR p_until > v_limit THEN
+    RAISE EXCEPTION 'end of window is in the past or out of range' USING ERRCODE = '22023';
+  END IF;
+  -- From here on we hold the role's row: what is read now stays so until the end.
+  EXECUTE format('ALTER ROLE %I CONNECTION LIMIT %s', p_role, v_target.max_connections);
+  SELECT r.rolcanlogin, r.rolvaliduntil INTO v_role FROM pg_roles r WHERE r.oid = v_oid;
+  IF v_role.rolvaliduntil > clock_timestamp() AND v_role.rolvaliduntil <= v_limit THEN
+    -- close takes the end away with LOGIN. A role with an end that only open has set, and no LOGIN, lost it by hand: the
+    -- database's owner has the last word.
+    IF NOT v_role.rolcanlogin THEN
+      RAISE EXCEPTION 'somebody took LOGIN from the role while it was open' USING ERRCODE = 'LK005',
+        HINT = 'SELECT latchkey.close(role); lets it be opened again.';
+    END IF;
+    v_until := greatest(p_until, v_role.rolvaliduntil);
+  END IF;
+  EXECUTE format('ALTER ROLE %I VALID UNTIL %L LOGIN', p_role, v_until);
+  -- It may have waited for a lock, past the end: that gives nothing.
+  IF p_until <= clock_timestamp() THEN
+    RAISE EXCEPTION 'window ended while it was being opened' USING ERRCODE = '22023';
+  END IF;
+  RETURN v_until;
+END $$;
+
+-- Moves the end of a login to a later one within the registered limit. It gives no LOGIN, so it cannot undo a NOLOGIN that
+-- somebody has made by hand, even at the same moment.
+CREATE FUNCTION latchkey.extend(p_role text, p_until timestamptz) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  v_oid    oid := latchkey.registered_oid(p_role);
+  v_target latchkey.target;
+  v_end    timestamptz;
+BEGIN
+  IF NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = v_oid AND r.rolname::text = p_role) THEN
+    RAISE EXCEPTION 'role was renamed, dropped or re-created since it was registered' USING ERRCODE = 'LK001';
+  END IF;
+  SELECT t.* INTO v_target FROM latchkey.target t WHERE t.role_oid = v_oid;
   IF p_until IS NULL OR NOT isfinite(p_until)
      OR p_until <= clock_timestamp() OR p_until > clock_timestamp() + v_target.max_window THEN
     RAISE EXCEPTION 'end of window is in the past or out of range' USING ERRCODE = '22023';
   END IF;
-  EXECUTE format('ALTER ROLE %I VALID UNTIL %L LOGIN CONNECTION LIMIT %s', p_role, p_until, v_target.max_connections);
-  RETURN p_until;
+  EXECUTE format('ALTER ROLE %I CONNECTION LIMIT %s', p_role, v_target.max_connections);
+  SELECT r.rolvaliduntil INTO v_end FROM pg_roles r WHERE r.oid = v_oid;
+  IF v_end < p_until THEN
+    EXECUTE format('ALTER ROLE %I VALID UNTIL %L', p_role, p_until);
+  END IF;
+END $$;
+
+-- Moves the end of a login back, by OID: when a window ends early under one that is shorter. Never waits long.
+CREATE FUNCTION latchkey.narrow(p_role text, p_until timestamptz) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '3s' AS $$
+DECLARE
+  v_oid  oid := latchkey.registered_oid(p_role);
+  v_name text;
+BEGIN
+  IF p_until IS NULL THEN
+    RAISE EXCEPTION 'no end was given' USING ERRCODE = '22023';
+  END IF;
+  SELECT r.rolname::text INTO v_name FROM pg_roles r
+   WHERE r.oid = v_oid AND coalesce(r.rolvaliduntil, 'infinity') > p_until;
+  IF FOUND THEN
+    EXECUTE format('ALTER ROLE %I VALID UNTIL %L', v_name, p_until);
+  END IF;
 END $$;
 
 -- Takes LOGIN, by OID: also from a role that was renamed or given attributes in between. Never refuses a registered role,
@@ -235,6 +297,10 @@ DECLARE
 BEGIN
   IF p_reason IS NULL OR btrim(p_reason) = '' OR length(p_reason) > 1000 THEN
     RAISE EXCEPTION 'say why, in 1 to 1000 characters' USING ERRCODE = '22023';
+  END IF;
+  -- Whoever took LOGIN by hand may give it by hand.
+  IF EXISTS (SELECT FROM pg_roles r WHERE r.oid = latchkey.registered_oid(p_role) AND NOT r.rolcanlogin) THEN
+    PERFORM latchkey.narrow(p_role, '1970-01-01T00:00:00Z');
   END IF;
   v_until := latchkey.open(p_role, date_trunc('second', p_until));
   INSERT INTO latchkey.opening_by_hand (role_oid, opened_at, opened_till, opened_by, reason)
@@ -411,12 +477,13 @@ GRANT EXECUTE ON FUNCTION latchkey.sweep(text, boolean) TO latchkey_opener, latc
 SET LOCAL ROLE latchkey_owner;
 REVOKE CREATE ON SCHEMA latchkey FROM latchkey_killer;
 REVOKE ALL ON FUNCTION latchkey.registered_oid(text), latchkey.open(text, timestamptz), latchkey.close(text),
+  latchkey.extend(text, timestamptz), latchkey.narrow(text, timestamptz),
   latchkey.state(text), latchkey.registered(), latchkey.openings_by_hand(text),
   latchkey.open_by_hand(text, timestamptz, text), latchkey.register(text, interval, int), latchkey.unregister(text)
   FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION latchkey.close(text), latchkey.state(text), latchkey.registered(),
-  latchkey.openings_by_hand(text) TO latchkey_opener, latchkey_closer;
-GRANT EXECUTE ON FUNCTION latchkey.open(text, timestamptz) TO latchkey_opener;
+GRANT EXECUTE ON FUNCTION latchkey.close(text), latchkey.narrow(text, timestamptz), latchkey.state(text),
+  latchkey.registered(), latchkey.openings_by_hand(text) TO latchkey_opener, latchkey_closer;
+GRANT EXECUTE ON FUNCTION latchkey.open(text, timestamptz), latchkey.extend(text, timestamptz) TO latchkey_opener;
 
 -- The DBA registers, looks and closes by hand; the borrowed rights are given back.
 DO $$

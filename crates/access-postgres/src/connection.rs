@@ -290,18 +290,55 @@ impl Connection {
     }
 
     /// Gives the role LOGIN, its password being accepted until `until`; again with another end is fine.
+    /// The end of a role that can log in is never moved back: that is [`Connection::narrow`].
     ///
     /// May wait for a lock, for 30 seconds at most.
     ///
     /// # Errors
     ///
     /// [`Error::WindowOutOfRange`], [`Error::RoleChangedIdentity`], [`Error::CouldUndoItsWindow`],
-    /// [`Error::OwnsPreparedTransaction`], [`Error::ReadOnly`], [`Error::RoleLocked`],
+    /// [`Error::OwnsPreparedTransaction`], [`Error::ClosedByHand`], [`Error::ReadOnly`], [`Error::RoleLocked`],
     /// and as [`Connection::role_state`]. [`Error::Forbidden`] for a login that may only close.
     pub async fn open_login(&self, role: &str, until: DateTime<Utc>) -> Result<(), Error> {
         self.ask(
             role,
             "SELECT latchkey.open($1, $2)",
+            &[(&role, Type::TEXT), (&until, Type::TIMESTAMPTZ)],
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Moves the end of the role's login to `until` if it is earlier, and gives no LOGIN: not to a role from which
+    /// somebody took it.
+    ///
+    /// May wait for a lock, for 30 seconds at most.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WindowOutOfRange`], [`Error::RoleChangedIdentity`], [`Error::ReadOnly`], [`Error::RoleLocked`],
+    /// and as [`Connection::role_state`]. [`Error::Forbidden`] for a login that may only close.
+    pub async fn extend(&self, role: &str, until: DateTime<Utc>) -> Result<(), Error> {
+        self.ask(
+            role,
+            "SELECT latchkey.extend($1, $2)",
+            &[(&role, Type::TEXT), (&until, Type::TIMESTAMPTZ)],
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Moves the end of the role's login to `until` if it is later. Gives nothing to anybody.
+    ///
+    /// Waits 3 seconds for a lock at most.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RoleLocked`], [`Error::ReadOnly`], and as [`Connection::role_state`].
+    pub async fn narrow(&self, role: &str, until: DateTime<Utc>) -> Result<(), Error> {
+        self.ask(
+            role,
+            "SELECT latchkey.narrow($1, $2)",
             &[(&role, Type::TEXT), (&until, Type::TIMESTAMPTZ)],
         )
         .await?;

@@ -172,6 +172,17 @@ pub enum Error {
         #[source]
         source: tokio_postgres::Error,
     },
+    /// The role has the end of an opening and no LOGIN: somebody took it by hand (LK005).
+    #[error(
+        "somebody took LOGIN from role {role:?} while it was open; to let it be opened again, the DBA runs latchkey.close for it"
+    )]
+    ClosedByHand {
+        /// The role.
+        role: String,
+        /// What the server says.
+        #[source]
+        source: tokio_postgres::Error,
+    },
     /// The role can log in, and the sweep was to spare such a role (LK003).
     #[error("role {role:?} can log in, so its sessions were left alone")]
     StillOpen {
@@ -267,6 +278,7 @@ impl Error {
             | Self::NotRegistered { .. }
             | Self::RoleChangedIdentity { .. }
             | Self::CouldUndoItsWindow { .. }
+            | Self::ClosedByHand { .. }
             | Self::StillOpen { .. }
             | Self::OwnsPreparedTransaction { .. }
             | Self::WindowOutOfRange { .. }
@@ -341,6 +353,7 @@ impl Error {
                 CHANGED_IDENTITY => Self::RoleChangedIdentity { role, source },
                 COULD_UNDO_ITS_WINDOW => Self::CouldUndoItsWindow { role, source },
                 STILL_OPEN => Self::StillOpen { role, source },
+                CLOSED_BY_HAND => Self::ClosedByHand { role, source },
                 _ => Self::Unexpected { endpoint, source },
             },
         }
@@ -373,3 +386,4 @@ fn is_tls(error: &io::Error) -> bool {
 const CHANGED_IDENTITY: &str = "LK001";
 const COULD_UNDO_ITS_WINDOW: &str = "LK002";
 const STILL_OPEN: &str = "LK003";
+const CLOSED_BY_HAND: &str = "LK005";

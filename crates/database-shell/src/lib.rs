@@ -16,8 +16,10 @@ use access_postgres::{
 use aws_config::SdkConfig;
 use chrono::{DateTime, Utc};
 
+mod converging;
 mod facts;
 
+pub use converging::{RoleToClose, RoleToOpen, WindowsInTable, login_seen};
 pub use facts::read_facts;
 
 /// Why a database could not be reached or did not do what was asked.

@@ -5,9 +5,11 @@ use std::time::Duration;
 use access_aws::table::{Closing, FactsTaken, StoredRequest, Table};
 use access_contract::payload::{Answer, DisableLogin, Outcome};
 use access_contract::{ErrorName, Status};
-use access_core::{Desired, LeftBehind, RequestId, converge, time};
+use access_core::converge::carry_out::{self, Closing as Closed};
+use access_core::{LeftBehind, RequestId, time};
+use access_postgres::{ProofOfClosing, SystemIdentifier};
 use chrono::{DateTime, Utc};
-use database_shell::Reach;
+use database_shell::{Reach, RoleToClose, WindowsInTable};
 use lambda_shell::{Failure, Invocation, Unit};
 use serde_json::Value;
 use tokio::time::timeout;
@@ -94,8 +96,9 @@ impl Handler {
         let stored = self.table.request(id).await.map_err(aws)?;
         match stored.status {
             Status::Open => {}
-            Status::Ended => return Ok(ended(&stored)),
-            Status::Closed => return Ok(Outcome::Closed),
+            Status::Ended | Status::Closed => {
+                return Ok(stored.closing.as_ref().map_or(Outcome::Closed, outcome));
+            }
             Status::Refused | Status::Rejected | Status::Expired => {
                 return Ok(Outcome::NothingToClose);
             }
@@ -110,85 +113,72 @@ impl Handler {
             }
         }
         let request = &stored.request;
-        let now = (self.now)();
-        let rows = self
-            .table
-            .windows(&request.target, &request.role)
-            .await
-            .map_err(aws)?;
-        if let Some(row) = rows.iter().find(|row| row.request_id == *id)
-            && !row.is_over(now)
-        {
-            return Ok(Outcome::NotYet {
-                wait_until: time::to_wait_timestamp(row.window.end()),
-            });
-        }
-        if let Desired::Open { until } = converge::desired(&rows, now) {
-            return self.end_under_another_window(stored, until, now).await;
-        }
-        let closing = self.prove_closed(&stored, invoked_at).await?;
-        self.table
-            .record_closing(request, Status::Open, Status::Closed, &closing)
-            .await
-            .map_err(aws)?;
-        Ok(Outcome::Closed)
-    }
-
-    async fn prove_closed(
-        &self,
-        stored: &StoredRequest,
-        invoked_at: DateTime<Utc>,
-    ) -> Result<Closing, Failure> {
-        let request = &stored.request;
-        // Where the role was opened, whatever the catalogue says by now.
-        let expected = stored
-            .server
-            .as_ref()
-            .map(|pin| pin.system_identifier.parse())
-            .transpose()
-            .map_err(|_| {
-                Failure::new(
-                    ErrorName::Internal,
-                    "the request has a damaged system identifier",
-                )
-            })?;
-        let located = self
-            .reach
-            .locate(&request.database)
-            .await
-            .map_err(database)?;
-        let proof = located
-            .close(
-                &request.database.closer,
-                &request.role,
-                expected,
-                PROOF_DEADLINE,
-                self.now,
-            )
-            .await
-            .map_err(database)?;
-        tracing::info!(
-            request_id = %request.request_id,
-            %invoked_at,
-            connected_at = %proof.connected_at,
-            login_refused_at = %proof.login_refused_at,
-            sessions_gone_at = %proof.sessions_gone_at,
-            proved_at = %proof.proved_at,
-            n_sessions_ended = proof.n_sessions_ended,
-            "role proved closed"
+        let list = WindowsInTable::new(
+            &self.table,
+            &request.target,
+            &request.role,
+            id.as_str(),
+            self.now,
         );
-        let left_behind = self.left_behind(stored).await;
-        Ok(Closing {
-            at: proof.proved_at,
-            n_sessions_ended: u64::try_from(proof.n_sessions_ended).unwrap_or(u64::MAX),
-            invoked_at: Some(invoked_at),
-            connected_at: Some(proof.connected_at),
-            login_refused_at: Some(proof.login_refused_at),
-            sessions_gone_at: Some(proof.sessions_gone_at),
-            open_until: None,
+        let role = RoleToClose {
+            reach: &self.reach,
+            database: &request.database,
+            login: &request.database.closer,
+            role: &request.role,
+            // Where the role was opened, whatever the catalogue says by now.
+            system_identifier: pinned_server(&stored)?,
+            deadline: PROOF_DEADLINE,
+            now: self.now,
+        };
+        let closed = carry_out::close(&list, &role, Some(id))
+            .await
+            .map_err(database)?;
+        let closing = match closed {
+            Closed::NotYet { end } => {
+                return Ok(Outcome::NotYet {
+                    wait_until: time::to_wait_timestamp(end),
+                });
+            }
+            Closed::StillOpen { until } => {
+                tracing::info!(request_id = %id, open_until = %until, "window ended under another one");
+                Closing {
+                    at: (self.now)(),
+                    n_sessions_ended: 0,
+                    invoked_at: None,
+                    connected_at: None,
+                    login_refused_at: None,
+                    sessions_gone_at: None,
+                    open_until: Some(until),
+                    left_behind: Vec::new(),
+                    n_grave: 0,
+                }
+            }
+            Closed::Proved(proof) => proved(id, &proof, invoked_at),
+        };
+        let left_behind = self.left_behind(&stored).await;
+        let closing = Closing {
+            // A window that covers by now may have opened the role again: then nobody is told that it is closed.
+            open_until: carry_out::covered_until(&list)
+                .await
+                .map_err(database)?
+                .or(closing.open_until),
             left_behind: left_behind.lines,
             n_grave: left_behind.n_grave,
-        })
+            ..closing
+        };
+        self.record(&stored, &closing).await
+    }
+
+    async fn record(&self, stored: &StoredRequest, closing: &Closing) -> Result<Outcome, Failure> {
+        let status = match closing.open_until {
+            Some(_) => Status::Ended,
+            None => Status::Closed,
+        };
+        self.table
+            .record_closing(&stored.request, Status::Open, status, closing)
+            .await
+            .map_err(aws)?;
+        Ok(outcome(closing))
     }
 
     /// What differs from before the window. That it cannot be found out is an answer too, and never a failure: the
@@ -241,34 +231,6 @@ impl Handler {
             (self.now)().timestamp_millis(),
         );
     }
-
-    async fn end_under_another_window(
-        &self,
-        stored: StoredRequest,
-        until: DateTime<Utc>,
-        now: DateTime<Utc>,
-    ) -> Result<Outcome, Failure> {
-        let left_behind = self.left_behind(&stored).await;
-        let closing = Closing {
-            at: now,
-            n_sessions_ended: 0,
-            invoked_at: None,
-            connected_at: None,
-            login_refused_at: None,
-            sessions_gone_at: None,
-            open_until: Some(until),
-            left_behind: left_behind.lines,
-            n_grave: left_behind.n_grave,
-        };
-        self.table
-            .record_closing(&stored.request, Status::Open, Status::Ended, &closing)
-            .await
-            .map_err(aws)?;
-        tracing::info!(request_id = %stored.request.request_id, open_until = %until, "window ended under another one");
-        Ok(Outcome::EndedRoleStillOpen {
-            open_until: time::to_wait_timestamp(until),
-        })
-    }
 }
 
 fn answer(id: &RequestId, outcome: Outcome) -> Answer {
@@ -278,12 +240,47 @@ fn answer(id: &RequestId, outcome: Outcome) -> Answer {
     }
 }
 
-fn ended(stored: &StoredRequest) -> Outcome {
-    match stored
-        .closing
+/// Where the window was opened; `None` if its request was never checked.
+fn pinned_server(stored: &StoredRequest) -> Result<Option<SystemIdentifier>, Failure> {
+    let pinned = stored
+        .server
         .as_ref()
-        .and_then(|closing| closing.open_until)
-    {
+        .map(|pin| pin.system_identifier.parse());
+    pinned.transpose().map_err(|_| {
+        Failure::new(
+            ErrorName::Internal,
+            "the request has a damaged system identifier",
+        )
+    })
+}
+
+/// What is kept of a proof.
+fn proved(id: &RequestId, proof: &ProofOfClosing, invoked_at: DateTime<Utc>) -> Closing {
+    tracing::info!(
+        request_id = %id,
+        %invoked_at,
+        connected_at = %proof.connected_at,
+        login_refused_at = %proof.login_refused_at,
+        sessions_gone_at = %proof.sessions_gone_at,
+        proved_at = %proof.proved_at,
+        n_sessions_ended = proof.n_sessions_ended,
+        "role proved closed"
+    );
+    Closing {
+        at: proof.proved_at,
+        n_sessions_ended: u64::try_from(proof.n_sessions_ended).unwrap_or(u64::MAX),
+        invoked_at: Some(invoked_at),
+        connected_at: Some(proof.connected_at),
+        login_refused_at: Some(proof.login_refused_at),
+        sessions_gone_at: Some(proof.sessions_gone_at),
+        open_until: None,
+        left_behind: Vec::new(),
+        n_grave: 0,
+    }
+}
+
+fn outcome(closing: &Closing) -> Outcome {
+    match closing.open_until {
         Some(until) => Outcome::EndedRoleStillOpen {
             open_until: time::to_wait_timestamp(until),
         },

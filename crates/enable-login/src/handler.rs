@@ -5,23 +5,18 @@ use access_aws::seal::SealingKey;
 use access_aws::table::{FactsTaken, ServerPin, StoredRequest, Table};
 use access_contract::payload::{Answer, EnableLogin, Outcome};
 use access_contract::{ErrorName, Status, seal};
-use access_core::{
-    Desired, Fault, FaultName, RequestId, Window, WindowSpec, converge, decision, time,
-};
-use access_postgres::{Connection, RoleState, ValidUntil};
+use access_core::converge::carry_out::{self, Opening};
+use access_core::{Fault, FaultName, RequestId, Window, WindowSpec, decision, time};
+use access_postgres::{Connection, RoleState, SystemIdentifier};
 use chrono::{DateTime, Duration, Utc};
-use database_shell::{Located, Reach};
+use database_shell::{Located, Reach, RoleToClose, RoleToOpen, WindowsInTable, login_seen};
 use lambda_shell::{Failure, Invocation};
 use serde_json::Value;
 
-/// How often converge starts over when the windows change under it.
-const MAX_ROUNDS: usize = 5;
+/// How long what was given is tried to be taken back, if it must not stand. Others go on after that.
+const TAKE_BACK_DEADLINE: std::time::Duration = std::time::Duration::from_secs(20);
 
-/// How long a window that has just ended may take to be proved closed before another one opens the role all
-/// the same: longer than one try of disable-login.
-const CLOSING_PATIENCE: Duration = Duration::seconds(90);
-
-/// When to look again whether that is done.
+/// When to look again whether a closing that goes on is done.
 const BETWEEN_LOOKS: Duration = Duration::seconds(2);
 
 /// How long taking the facts may delay an opening.
@@ -125,8 +120,18 @@ impl Handler {
             .connect(&stored.request.database.opener)
             .await
             .map_err(database)?;
-        if let Some(refused) = self.refuse_another_server(&stored, &connection).await? {
-            return Ok(refused);
+        let pinned = pinned_server(&stored)?;
+        connection
+            .expect_server(Some(pinned))
+            .await
+            .map_err(postgres)?;
+        let seen = match connection.role_state(stored.request.role.as_str()).await {
+            Ok(state) => state,
+            Err(error) => return self.refuse_or_fail(id, error).await,
+        };
+        let faults = opening_faults(&stored, &seen);
+        if !faults.is_empty() {
+            return self.refuse(id, faults).await;
         }
         if stored.status == Status::Approved
             && !self.table.arm(&stored.request, window).await.map_err(aws)?
@@ -141,7 +146,9 @@ impl Handler {
             .await
             .map_err(aws)?;
         self.keep_facts_before(&stored, &located).await;
-        let outcome = self.converge(&stored, window, &connection).await?;
+        let outcome = self
+            .converge(&stored, window, pinned, &connection, &seen)
+            .await?;
         connection.end().await;
         Ok(outcome)
     }
@@ -171,8 +178,9 @@ impl Handler {
         if self.table.has_facts(id, FactsTaken::Before).await? {
             return Ok(());
         }
-        let rows = self.table.windows(&request.target, &request.role).await?;
-        if rows
+        let windows = self.table.windows(&request.target, &request.role).await?;
+        if windows
+            .rows
             .iter()
             .any(|row| row.request_id == *id && row.opened_at.is_some())
         {
@@ -190,74 +198,62 @@ impl Handler {
         Ok(())
     }
 
-    /// Makes the role what its windows say, observes it, and starts over if they changed meanwhile.
+    /// Makes the role what its windows say, and answers what came of it.
     async fn converge(
         &self,
         stored: &StoredRequest,
         window: Window,
+        pinned: SystemIdentifier,
         connection: &Connection,
+        seen: &RoleState,
     ) -> Result<Outcome, Failure> {
-        let (id, role) = (&stored.request.request_id, stored.request.role.as_str());
-        for _ in 0..MAX_ROUNDS {
-            let rows = self
-                .table
-                .windows(&stored.request.target, &stored.request.role)
-                .await
-                .map_err(aws)?;
-            let now = (self.now)();
-            let own_is_over = rows
-                .iter()
-                .find(|row| row.request_id == *id)
-                .is_none_or(|row| row.is_over(now));
-            let desired = converge::desired(&rows, now);
-            let Desired::Open { until } = desired else {
-                return self.refuse(id, vec![over()]).await;
-            };
-            if own_is_over {
-                return self.refuse(id, vec![over()]).await;
-            }
-            if converge::is_being_closed(&rows, now, CLOSING_PATIENCE) {
-                return Ok(Outcome::NotYet {
-                    wait_until: time::to_wait_timestamp(time::round_up(now) + BETWEEN_LOOKS),
-                });
-            }
-            let before = connection.role_state(role).await.map_err(postgres)?;
-            if converge::was_closed_by_hand(&rows, now, before.can_login) {
-                let message = "ask the database's owner: somebody took LOGIN from this role while a window was open";
-                return self
-                    .refuse(
-                        id,
-                        vec![Fault::new(FaultName::ClosedByHand, "$.role", message)],
-                    )
-                    .await;
-            }
-            if let Err(error) = connection.open_login(role, until).await {
-                return self.refuse_or_fail(id, error).await;
-            }
-            let state = connection.role_state(role).await.map_err(postgres)?;
-            let rows = self
-                .table
-                .windows(&stored.request.target, &stored.request.role)
-                .await
-                .map_err(aws)?;
-            let is_as_desired = state.can_login && state.valid_until == ValidUntil::At(until);
-            if is_as_desired && converge::desired(&rows, (self.now)()) == desired {
-                self.table
-                    .mark_opened(&stored.request, (self.now)())
-                    .await
-                    .map_err(aws)?;
+        let request = &stored.request;
+        let id = &request.request_id;
+        let list = WindowsInTable::new(
+            &self.table,
+            &request.target,
+            &request.role,
+            id.as_str(),
+            self.now,
+        );
+        let role = RoleToOpen {
+            to_close: RoleToClose {
+                reach: &self.reach,
+                database: &request.database,
+                login: &request.database.opener,
+                role: &request.role,
+                system_identifier: Some(pinned),
+                deadline: TAKE_BACK_DEADLINE,
+                now: self.now,
+            },
+            connection,
+        };
+        match carry_out::open(&list, &role, id, login_seen(seen)).await {
+            Ok(Opening::Opened { until }) => {
                 tracing::info!(request_id = %id, %until, "role opened");
-                return Ok(Outcome::Opened {
+                Ok(Outcome::Opened {
                     end: time::to_wait_timestamp(window.end()),
-                });
+                })
             }
+            Ok(Opening::NotYet) => Ok(Outcome::NotYet {
+                wait_until: time::to_wait_timestamp(time::round_up((self.now)()) + BETWEEN_LOOKS),
+            }),
+            Ok(Opening::Over) => self.refuse(id, vec![over()]).await,
+            Ok(Opening::ClosedByHand) => self.refuse(id, vec![closed_by_hand()]).await,
+            Ok(Opening::Restless) => Err(Failure::new(
+                ErrorName::Internal,
+                format!(
+                    "the windows of role {:?} changed all the time while it was being opened",
+                    request.role.as_str()
+                ),
+            )),
+            // The end passed while it waited for a lock.
+            Err(database_shell::Error::Postgres(access_postgres::Error::WindowOutOfRange {
+                ..
+            })) if (self.now)() >= window.end() => self.refuse(id, vec![over()]).await,
+            Err(database_shell::Error::Postgres(error)) => self.refuse_or_fail(id, error).await,
+            Err(error) => Err(database(error)),
         }
-        Err(Failure::new(
-            ErrorName::Internal,
-            format!(
-                "the windows of role {role:?} changed {MAX_ROUNDS} times while it was being opened"
-            ),
-        ))
     }
 
     /// Counts only votes whose seal KMS verifies; neither the recorded decision nor the callback is believed.
@@ -285,48 +281,6 @@ impl Handler {
         Ok(decision::approved_window(request, &votes, &decision) == Some(window))
     }
 
-    /// The server and the role must be those that preflight saw.
-    async fn refuse_another_server(
-        &self,
-        stored: &StoredRequest,
-        connection: &Connection,
-    ) -> Result<Option<Outcome>, Failure> {
-        let id = &stored.request.request_id;
-        let Some(pin) = &stored.server else {
-            return Err(Failure::new(
-                ErrorName::RequestConflict,
-                format!("request {id} was never checked"),
-            ));
-        };
-        let expected = pin.system_identifier.parse().map_err(|_| {
-            Failure::new(
-                ErrorName::Internal,
-                format!("request {id} has a damaged system identifier"),
-            )
-        })?;
-        connection
-            .expect_server(Some(expected))
-            .await
-            .map_err(postgres)?;
-        let state = match connection.role_state(stored.request.role.as_str()).await {
-            Ok(state) => state,
-            Err(error) => return self.refuse_or_fail(id, error).await.map(Some),
-        };
-        let mut faults = preflight_faults(stored, &state);
-        if state.oid != pin.role_oid {
-            faults.push(Fault::new(
-                FaultName::RoleNotRegistered,
-                "$.role",
-                "ask again: another role has been registered under this name since the request was made",
-            ));
-        }
-        if faults.is_empty() {
-            Ok(None)
-        } else {
-            self.refuse(id, faults).await.map(Some)
-        }
-    }
-
     /// What the database refuses for good becomes an answer to the requester; the rest is a failure.
     async fn refuse_or_fail(
         &self,
@@ -339,6 +293,7 @@ impl Handler {
                 FaultName::RoleNotRegistered
             }
             Postgres::CouldUndoItsWindow { .. } => FaultName::RoleTooPowerful,
+            Postgres::ClosedByHand { .. } => FaultName::ClosedByHand,
             Postgres::OwnsPreparedTransaction { .. } => FaultName::PreparedTransaction,
             Postgres::WindowOutOfRange { .. } => FaultName::WindowTooLongForDatabase,
             _ => return Err(postgres(error)),
@@ -352,6 +307,40 @@ impl Handler {
         tracing::info!(request_id = %id, n_faults = faults.len(), "request refused");
         Ok(Outcome::Refused { faults })
     }
+}
+
+/// The server that preflight saw.
+fn pinned_server(stored: &StoredRequest) -> Result<SystemIdentifier, Failure> {
+    let id = &stored.request.request_id;
+    let Some(pin) = &stored.server else {
+        return Err(Failure::new(
+            ErrorName::RequestConflict,
+            format!("request {id} was never checked"),
+        ));
+    };
+    pin.system_identifier.parse().map_err(|_| {
+        Failure::new(
+            ErrorName::Internal,
+            format!("request {id} has a damaged system identifier"),
+        )
+    })
+}
+
+/// As preflight, and the role must be the one that preflight saw.
+fn opening_faults(stored: &StoredRequest, state: &RoleState) -> Vec<Fault> {
+    let mut faults = preflight_faults(stored, state);
+    if stored
+        .server
+        .as_ref()
+        .is_some_and(|pin| pin.role_oid != state.oid)
+    {
+        faults.push(Fault::new(
+            FaultName::RoleNotRegistered,
+            "$.role",
+            "ask again: another role has been registered under this name since the request was made",
+        ));
+    }
+    faults
 }
 
 fn preflight_faults(stored: &StoredRequest, state: &RoleState) -> Vec<Fault> {
@@ -398,6 +387,14 @@ fn over() -> Fault {
         FaultName::WindowOver,
         "$",
         "ask again: the window was over before it could be opened",
+    )
+}
+
+fn closed_by_hand() -> Fault {
+    Fault::new(
+        FaultName::ClosedByHand,
+        "$.role",
+        "ask the database's owner: somebody took LOGIN from this role while a window was open",
     )
 }
 

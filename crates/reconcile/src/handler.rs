@@ -8,10 +8,11 @@ use access_aws::execution::{self, Execution};
 use access_aws::table::{StoredRequest, Table};
 use access_contract::{ErrorName, Status};
 use access_core::catalogue::{Database, Mode};
+use access_core::converge::carry_out::{self, Closing, LONGEST_CLOSING};
 use access_core::{RequestId, RoleName, TargetId, Window, WindowRow};
 use access_postgres::OpeningByHand;
 use chrono::{DateTime, TimeDelta, Utc};
-use database_shell::{Located, Reach};
+use database_shell::{Reach, RoleToClose, WindowsInTable};
 use futures_util::StreamExt as _;
 use lambda_shell::{Failure, Invocation, Unit};
 use serde::Serialize;
@@ -25,6 +26,8 @@ const AT_ONCE: usize = 10;
 
 /// How long one database may take; an unreachable one delays no other.
 const PER_DATABASE: Duration = Duration::from_secs(60);
+
+const _: () = assert!(PER_DATABASE.as_secs() <= LONGEST_CLOSING.num_seconds().unsigned_abs());
 
 /// How long one closing is tried in a round; the next round tries again.
 const PROOF_DEADLINE: Duration = Duration::from_secs(30);
@@ -137,13 +140,14 @@ impl Handler {
     ) -> Result<(), Failure> {
         for stored in open {
             let request = &stored.request;
-            let rows = self
+            let windows = self
                 .table
                 .windows(&request.target, &request.role)
                 .await
                 .map_err(aws)?;
             let now = (self.now)();
-            let Some(row) = rows
+            let Some(row) = windows
+                .rows
                 .iter()
                 .find(|row| row.request_id == request.request_id && row.is_over(now))
             else {
@@ -199,7 +203,7 @@ impl Handler {
             for opening in connections[0].openings_by_hand(&name).await? {
                 self.adopt(watched, &role, &opening, &mut round).await?;
             }
-            self.act(watched, &located, &role, seen, &mut round).await?;
+            self.act(watched, &role, seen, &mut round).await?;
         }
         Ok(round)
     }
@@ -233,12 +237,11 @@ impl Handler {
     async fn act(
         &self,
         watched: &Watched,
-        located: &Located<'_>,
         role: &RoleName,
         seen: Seen,
         round: &mut Round,
     ) -> Result<(), database_shell::Error> {
-        let rows = self.table.windows(&watched.target, role).await?;
+        let rows = self.table.windows(&watched.target, role).await?.rows;
         let mode = watched.modes.get(role).copied().unwrap_or(Mode::Observe);
         match judge(&rows, seen, mode, (self.now)()) {
             Judgement::Fine => self.forget_adopted(&watched.target, role, &rows).await?,
@@ -253,17 +256,22 @@ impl Handler {
             Judgement::Close => {
                 tracing::error!(target = %watched.target, %role, ?seen, "access outside windows");
                 let pin = self.pin(&rows).await?;
-                let closed = located
-                    .close(
-                        &watched.database.closer,
-                        role,
-                        pin,
-                        PROOF_DEADLINE,
-                        self.now,
-                    )
-                    .await;
-                match closed {
-                    Ok(proof) => {
+                let list =
+                    WindowsInTable::new(&self.table, &watched.target, role, "reconcile", self.now);
+                let to_close = RoleToClose {
+                    reach: &self.reach,
+                    database: &watched.database,
+                    login: &watched.database.closer,
+                    role,
+                    system_identifier: pin,
+                    deadline: PROOF_DEADLINE,
+                    now: self.now,
+                };
+                match carry_out::close(&list, &to_close, None).await {
+                    Ok(Closing::NotYet { .. } | Closing::StillOpen { .. }) => {
+                        tracing::info!(target = %watched.target, %role, "a window covers by now");
+                    }
+                    Ok(Closing::Proved(proof)) => {
                         tracing::info!(target = %watched.target, %role, proved_at = %proof.proved_at, "closed");
                         round.n_cut += 1;
                         self.forget_adopted(&watched.target, role, &rows).await?;

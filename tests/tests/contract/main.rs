@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests, helpers included")]
 
+mod closing;
 mod layers;
 mod repository;
 mod state_machine;

@@ -72,16 +72,33 @@ async fn nobody_gets_in_after_the_end_even_if_nobody_closes() {
 }
 
 #[tokio::test]
-async fn opening_again_moves_the_end() {
+async fn opening_again_moves_the_end_later_only_and_narrowing_earlier_only() {
     on_each_version(async |server| {
         let role = new_role(server).await;
         let opener = opener(server).await;
-        for hours in [2, 1, 3] {
-            let end = (Utc::now() + TimeDelta::hours(hours)).trunc_subsecs(0);
-            opener.open_login(&role.user, end).await.unwrap();
+        let end = |hours| (Utc::now() + TimeDelta::hours(hours)).trunc_subsecs(0);
+        let (one, two, three) = (end(1), end(2), end(3));
+        let is_valid_until = async |end| {
             let state = opener.role_state(&role.user).await.unwrap();
+            assert!(state.can_login);
             assert_eq!(state.valid_until, ValidUntil::At(end));
-        }
+        };
+        opener.open_login(&role.user, two).await.unwrap();
+        opener.open_login(&role.user, one).await.unwrap();
+        opener.extend(&role.user, one).await.unwrap();
+        is_valid_until(two).await;
+        opener.extend(&role.user, three).await.unwrap();
+        is_valid_until(three).await;
+        // Those who can only close may do this, and no more than this.
+        let closer = closer(server).await;
+        closer.narrow(&role.user, two).await.unwrap();
+        closer.narrow(&role.user, three).await.unwrap();
+        is_valid_until(two).await;
+        let refused = closer.extend(&role.user, three).await;
+        assert!(
+            matches!(refused, Err(Error::Forbidden { .. })),
+            "{refused:?}"
+        );
     })
     .await;
 }

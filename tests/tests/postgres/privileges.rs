@@ -159,6 +159,8 @@ async fn only_the_functions_meant_for_them_can_be_executed() {
                 "latchkey_opener",
                 vec![
                     "close",
+                    "extend",
+                    "narrow",
                     "open",
                     "openings_by_hand",
                     "registered",
@@ -168,7 +170,14 @@ async fn only_the_functions_meant_for_them_can_be_executed() {
             ),
             (
                 "latchkey_closer",
-                vec!["close", "openings_by_hand", "registered", "state", "sweep"],
+                vec![
+                    "close",
+                    "narrow",
+                    "openings_by_hand",
+                    "registered",
+                    "state",
+                    "sweep",
+                ],
             ),
             ("breakglass", vec![]),
         ] {
