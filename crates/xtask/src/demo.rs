@@ -15,6 +15,7 @@ use xtask::error::{Error, Result};
 use xtask::login_probe::{Attempt, Session};
 use xtask::ministack::Keys;
 use xtask::postgres::APPLICATION_DATABASE;
+use xtask::records::{History, RequestRow};
 use xtask::stack::{APPROVERS, Ended, Execution, REQUESTER, ROLE, Stack, TARGET};
 use xtask::workspace;
 
@@ -98,9 +99,91 @@ struct Observed {
     /// When the role had neither LOGIN nor a session.
     closed_at: DateTime<Utc>,
     sessions_after: i64,
+    lag: Lag,
     messages: Vec<String>,
     ended: Ended,
     took: Vec<(&'static str, Duration)>,
+}
+
+/// How long after the end of the window things happened, by the records of the one who did them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Lag {
+    /// From the end to the refusal of logins, to the end of the last visible session, and to the proof.
+    milestones: [(&'static str, Option<TimeDelta>); 3],
+    /// What the last of them is made of, in order.
+    parts: [(&'static str, Option<TimeDelta>); 6],
+}
+
+impl Lag {
+    /// Waiting ends when the state machine enters Disable Login; the rest is as disable-login recorded it.
+    fn read(end: DateTime<Utc>, history: &History, row: Option<&RequestRow>) -> Self {
+        let moment = |name| row.and_then(|row| row.closing_moment(name));
+        let invoked_at = moment("invoked_at");
+        let closing = history
+            .calls
+            .iter()
+            .rev()
+            .find(|call| call.state == "Disable Login" && Some(call.made_at) <= invoked_at);
+        let moments = [
+            Some(end),
+            closing.map(|call| call.entered_at),
+            invoked_at,
+            moment("connected_at"),
+            moment("login_refused_at"),
+            moment("sessions_gone_at"),
+            moment("at"),
+        ];
+        let since_end = |at: Option<DateTime<Utc>>| Some(at? - end);
+        let part = |n: usize| Some(moments[n + 1]? - moments[n]?);
+        Self {
+            milestones: [
+                ("login_refused", since_end(moments[4])),
+                ("sessions_gone", since_end(moments[5])),
+                ("proved_closed", since_end(moments[6])),
+            ],
+            parts: [
+                ("wait", part(0)),
+                ("invoke", part(1)),
+                ("connect", part(2)),
+                ("disable", part(3)),
+                ("sweep", part(4)),
+                ("verify", part(5)),
+            ],
+        }
+    }
+
+    fn lines(&self) -> [String; 2] {
+        let list = |lags: &[(&str, Option<TimeDelta>)]| {
+            let words: Vec<String> = lags
+                .iter()
+                .map(|(name, lag)| match lag {
+                    Some(lag) => format!("{name} {} ms", lag.num_milliseconds()),
+                    None => format!("{name} unknown"),
+                })
+                .collect();
+            words.join(", ").replace('_', " ")
+        };
+        [
+            format!("  after the end: {}", list(&self.milestones)),
+            format!("  made of: {}", list(&self.parts)),
+        ]
+    }
+
+    fn as_json(&self) -> Value {
+        let object = |lags: &[(&str, Option<TimeDelta>)]| -> serde_json::Map<String, Value> {
+            lags.iter()
+                .map(|(name, lag)| {
+                    (
+                        (*name).to_owned(),
+                        json!(lag.map(|lag| lag.num_milliseconds())),
+                    )
+                })
+                .collect()
+        };
+        let mut json = object(&self.milestones);
+        json.insert("parts".to_owned(), Value::Object(object(&self.parts)));
+        Value::Object(json)
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -212,6 +295,12 @@ async fn show(stack: &Stack, options: &Options) -> Result<Observed> {
     let login_after = Seen::of(&after);
     say_attempt(&after);
     let sessions_after = role_state(stack).await?.n_sessions;
+    let request_id = ended.output["request_id"].as_str().unwrap_or_default();
+    let row = stack.request_row(request_id).await?;
+    let lag = Lag::read(end, &stack.history(&execution).await?, row.as_ref());
+    for line in lag.lines() {
+        console::say(&line);
+    }
     let mut messages = Vec::new();
     for message in stack.inbox(REQUESTER)?.take_all(|_| true).await? {
         console::say(&format!(
@@ -223,10 +312,7 @@ async fn show(stack: &Stack, options: &Options) -> Result<Observed> {
     lap("close");
 
     Ok(Observed {
-        request_id: ended.output["request_id"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned(),
+        request_id: request_id.to_owned(),
         login_before,
         login_during,
         login_after,
@@ -236,6 +322,7 @@ async fn show(stack: &Stack, options: &Options) -> Result<Observed> {
         login_refused_at,
         closed_at,
         sessions_after,
+        lag,
         messages,
         ended,
         took,
@@ -301,6 +388,12 @@ impl Observed {
                 lag(self.opened_at, self.end - window)
             ),
         );
+        for (name, lag) in self.lag.milestones.iter().chain(&self.lag.parts) {
+            expect(
+                lag.is_some(),
+                format!("the records do not say how long it took: {name}"),
+            );
+        }
         expect(
             self.ended.status == "SUCCEEDED" && self.ended.outcome() == "closed",
             format!(
@@ -353,6 +446,7 @@ impl Observed {
             "login_refused_lag_ms": lag_ms(self.login_refused_at),
             "nothing_left_lag_ms": lag_ms(self.closed_at),
             "execution_ended_lag_ms": lag_ms(self.ended.at),
+            "lag_ms": self.lag.as_json(),
             "messages_to_requester": self.messages,
             "step_seconds": steps,
         })
@@ -632,6 +726,8 @@ fn parse_window(text: &str) -> std::result::Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
+    use xtask::records::{Answered, Call};
+
     use super::*;
 
     #[test]
@@ -650,5 +746,46 @@ mod tests {
         ] {
             assert!(parse_window(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_parts_of_the_lag_add_up() {
+        let at = |millis: i64| DateTime::from_timestamp_millis(1_800_000_000_000 + millis).unwrap();
+        let call = |made_at, outcome: &str| Call {
+            state: "Disable Login".to_owned(),
+            entered_at: at(made_at - 5),
+            made_at: at(made_at),
+            result: Some(Answered {
+                at: at(made_at + 3_000),
+                answer: Ok(json!({ "outcome": outcome })),
+            }),
+        };
+        let history = History {
+            input: Value::Null,
+            states: Vec::new(),
+            calls: vec![call(-900, "not_yet"), call(15, "closed")],
+        };
+        let moment = |millis| at(millis).to_rfc3339();
+        let row = RequestRow {
+            status: "closed".to_owned(),
+            closing: json!({
+                "invoked_at": moment(40), "connected_at": moment(140), "login_refused_at": moment(160),
+                "sessions_gone_at": moment(280), "at": moment(1_800),
+            }),
+        };
+
+        let lag = Lag::read(at(0), &history, Some(&row));
+
+        assert_eq!(
+            lag.as_json(),
+            json!({
+                "login_refused": 160, "sessions_gone": 280, "proved_closed": 1_800,
+                "parts": {
+                    "wait": 10, "invoke": 30, "connect": 100, "disable": 20, "sweep": 120, "verify": 1_520,
+                },
+            })
+        );
+        let unknown = Lag::read(at(0), &history, None);
+        assert_eq!(unknown.as_json()["parts"]["invoke"], Value::Null);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
@@ -106,7 +106,7 @@ pub async fn build(tools: &Tools, optimisation: Optimisation) -> Result<Built> {
 pub async fn deploy(
     built: &Built,
     ministack: &MiniStack,
-    log_folder: &std::path::Path,
+    log_folder: &Path,
 ) -> Result<BTreeMap<String, String>> {
     let mut deploy = ministack.command("sam", &Keys::of_root());
     deploy
@@ -118,6 +118,66 @@ pub async fn deploy(
         .arg(built.folder.join("template.yaml"));
     process::run("sam deploy", &log_folder.join("deploy.log"), deploy).await?;
     outputs(ministack).await
+}
+
+/// Deploys another release over the running one. The packages differ from those before by a file that is never
+/// read, the template by its description; `parameters` are set beside those of `samconfig.toml`.
+///
+/// # Errors
+/// What SAM says.
+pub(crate) async fn deploy_again(
+    built: &Built,
+    parameters: &[(&str, &str)],
+    ministack: &MiniStack,
+    run_folder: &Path,
+) -> Result<()> {
+    let folder = run_folder.join("release");
+    workspace::remove(&folder)?;
+    let log = run_folder.join("log").join("deploy-again.log");
+    let mut copy = process::command("cp");
+    copy.arg("-r").arg(&built.folder).arg(&folder);
+    process::run("copy what was built", &log, copy).await?;
+    let release = workspace::make_folder(folder.clone())?;
+    for entry in std::fs::read_dir(&release).into_iter().flatten().flatten() {
+        if entry.path().is_dir() {
+            workspace::write(&entry.path().join("release"), "another one\n")?;
+        }
+    }
+    let template = folder.join("template.yaml");
+    let changed =
+        workspace::read(&template)?.replacen("Latchkey:", "Latchkey, another release:", 1);
+    workspace::write(&template, &changed)?;
+
+    let config = workspace::root().join("samconfig.toml");
+    let mut deploy = ministack.command("sam", &Keys::of_root());
+    deploy
+        .args(["deploy", "--config-env", ENVIRONMENT, "--no-progressbar"])
+        .arg("--config-file")
+        .arg(&config)
+        .arg("--template-file")
+        .arg(&template)
+        .arg("--parameter-overrides")
+        .args(local_parameters(&workspace::read(&config)?))
+        .args(
+            parameters
+                .iter()
+                .map(|(name, value)| format!("{name}={value}")),
+        );
+    process::run("sam deploy", &log, deploy).await
+}
+
+/// The parameters of the local stack in `samconfig.toml`, which those of the command line would replace.
+fn local_parameters(samconfig: &str) -> Vec<String> {
+    let section = format!("[{ENVIRONMENT}.deploy.parameters]");
+    samconfig
+        .lines()
+        .skip_while(|line| *line != section)
+        .find_map(|line| line.strip_prefix("parameter_overrides = "))
+        .unwrap_or_default()
+        .trim_matches('"')
+        .split(' ')
+        .map(str::to_owned)
+        .collect()
 }
 
 async fn outputs(ministack: &MiniStack) -> Result<BTreeMap<String, String>> {
@@ -176,4 +236,17 @@ fn inputs() -> Result<String> {
 /// SAM wants a region even where it calls nothing.
 pub fn some_region() -> [(&'static str, &'static str); 1] {
     [("AWS_DEFAULT_REGION", crate::ministack::REGION)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_release_keeps_the_local_parameters() {
+        let parameters = local_parameters(
+            "[local.build.parameters]\nparameter_overrides = \"A=1\"\n\n[local.deploy.parameters]\nregion = \"x\"\nparameter_overrides = \"A=2 B=3\"\n",
+        );
+        assert_eq!(parameters, ["A=2", "B=3"]);
+    }
 }

@@ -10,6 +10,7 @@ pub mod login_probe;
 pub mod ministack;
 pub mod postgres;
 pub mod process;
+pub mod records;
 pub mod stack;
 pub mod tools;
 pub mod workspace;

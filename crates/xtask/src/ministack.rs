@@ -171,6 +171,40 @@ impl MiniStack {
         })
     }
 
+    /// Kills every process in which the function called `name` runs, and returns how many there were.
+    ///
+    /// # Errors
+    /// When one of them cannot be killed.
+    pub fn kill_function(&self, name: &str) -> Result<usize> {
+        let ours = [
+            format!("AWS_LAMBDA_FUNCTION_NAME={name}"),
+            format!("AWS_ENDPOINT_URL={}", self.endpoint()),
+        ];
+        let mut n_killed = 0;
+        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+            // One that has just ended, or is not a process.
+            let Ok(environment) = std::fs::read(entry.path().join("environ")) else {
+                continue;
+            };
+            let variables: Vec<_> = environment.split(|byte| *byte == 0).collect();
+            if !ours.iter().all(|our| variables.contains(&our.as_bytes())) {
+                continue;
+            }
+            let pid = entry.file_name().to_string_lossy().parse().ok();
+            let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) else {
+                continue;
+            };
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL).map_err(
+                |source| Error::Aws {
+                    action: format!("kill a process of {name}"),
+                    reason: source.to_string(),
+                },
+            )?;
+            n_killed += 1;
+        }
+        Ok(n_killed)
+    }
+
     /// The settings of an SDK client that talks to this local AWS as `keys`.
     pub async fn sdk_config(&self, keys: &Keys) -> aws_config::SdkConfig {
         let credentials = aws_credential_types::Credentials::new(

@@ -362,37 +362,56 @@ impl LocalPostgres {
             authority: Arc::clone(&self.authority),
             guardian: None,
         };
+        standby.follow(self).await?;
+        Ok(standby)
+    }
+
+    /// Comes back as a streaming standby of `primary`, at the same port: what becomes of a writer after a failover.
+    /// Its own data are given up.
+    ///
+    /// # Errors
+    ///
+    /// As [`LocalPostgres::add_standby`].
+    pub async fn become_standby_of(&mut self, primary: &mut Self) -> Result<(), Error> {
         self.stop()?;
+        let data = self.directory.join("data");
+        std::fs::remove_dir_all(&data).map_err(|source| Error::file("remove", &data, source))?;
+        self.follow(primary).await
+    }
+
+    /// Starts as a standby of `primary`, with a cold copy of its data, and waits until it streams.
+    async fn follow(&mut self, primary: &mut Self) -> Result<(), Error> {
+        primary.stop()?;
         let mut copy = self.binaries.command("cp");
         copy.arg("-r")
-            .arg(self.directory.join("data"))
-            .arg(&standby.directory);
+            .arg(primary.directory.join("data"))
+            .arg(&self.directory);
         run("copy the data directory", &mut copy)?;
-        self.start_again().await?;
+        primary.start_again().await?;
 
-        let data = standby.directory.join("data");
-        let superuser = &self.accounts.superuser;
+        let data = self.directory.join("data");
+        let superuser = &primary.accounts.superuser;
         let connection = format!(
             "host=localhost hostaddr=127.0.0.1 port={} user={} password={} sslmode=verify-full sslrootcert={} application_name=standby",
-            self.port,
+            primary.port,
             superuser.user,
             superuser.password,
             data.join("ca.crt").display()
         );
-        standby.write("standby.signal", "")?;
-        standby.append_parameters(&[
-            ("port".to_owned(), standby.port.to_string()),
+        self.write("standby.signal", "")?;
+        self.append_parameters(&[
+            ("port".to_owned(), self.port.to_string()),
             ("primary_conninfo".to_owned(), connection),
         ])?;
         // The copy of the postmaster.pid of a stopped server is not there; a copied log position is all it needs.
         let deadline = Instant::now() + START_LIMIT;
-        standby.start_again().await?;
+        self.start_again().await?;
         loop {
-            let primary = self
-                .log_in(&self.accounts.superuser, "postgres")
+            let session = primary
+                .log_in(&primary.accounts.superuser, "postgres")
                 .await
                 .map_err(|source| Error::sql("look at the standby", source))?;
-            let row = primary
+            let row = session
                 .query_one(
                     "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'",
                     &[],
@@ -400,10 +419,10 @@ impl LocalPostgres {
                 .await
                 .map_err(|source| Error::sql("look at the standby", source))?;
             if row.get::<_, i64>(0) > 0 {
-                return Ok(standby);
+                return Ok(());
             }
             if Instant::now() > deadline {
-                return Err(Error::NoReplication { log: standby.log() });
+                return Err(Error::NoReplication { log: self.log() });
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

@@ -10,12 +10,12 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use crate::console::Step;
-use crate::deploy::Optimisation;
+use crate::deploy::{Built, Optimisation};
 use crate::error::{Error, Result, with_causes};
 use crate::inbox::Inbox;
 use crate::login_probe::{Attempt, Server};
 use crate::ministack::{ACCOUNT, Keys, MiniStack, REGION};
-use crate::postgres::{APPLICATION_DATABASE, LATCHKEY_DATABASE, LocalPostgres, Settings};
+use crate::postgres::{APPLICATION_DATABASE, Account, LATCHKEY_DATABASE, LocalPostgres, Settings};
 use crate::tools::Tools;
 use crate::{deploy, workspace};
 
@@ -36,6 +36,7 @@ pub struct Stack {
     // In the order in which they end: the functions first, then the database they use.
     ministack: MiniStack,
     postgres: LocalPostgres,
+    built: Built,
     outputs: BTreeMap<String, String>,
     inboxes: BTreeMap<&'static str, Inbox>,
     root: aws_config::SdkConfig,
@@ -91,6 +92,18 @@ impl Stack {
     /// # Errors
     /// The first thing that went wrong, with where to look.
     pub async fn start(name: &str, optimisation: Optimisation) -> Result<Self> {
+        Self::start_with(name, optimisation, &Settings::default()).await
+    }
+
+    /// The same with another PostgreSQL server than the default one.
+    ///
+    /// # Errors
+    /// As [`Stack::start`].
+    pub async fn start_with(
+        name: &str,
+        optimisation: Optimisation,
+        server: &Settings,
+    ) -> Result<Self> {
         let mut setup_took = Vec::new();
         let started = Instant::now();
         let tools = Tools::ensure().await?;
@@ -101,7 +114,7 @@ impl Stack {
         let logs = workspace::make_folder(folder.join("log"))?;
 
         let step = Step::begin("Start PostgreSQL and the local AWS");
-        let postgres = LocalPostgres::start(&Settings::default()).await?;
+        let postgres = LocalPostgres::start(server).await?;
         let ministack = MiniStack::start(&tools, &folder).await?;
         setup_took.push((
             "start",
@@ -119,6 +132,7 @@ impl Stack {
         let mut stack = Self {
             ministack,
             postgres,
+            built,
             outputs,
             inboxes,
             root,
@@ -153,11 +167,6 @@ impl Stack {
     /// The local PostgreSQL server.
     pub fn postgres(&self) -> &LocalPostgres {
         &self.postgres
-    }
-
-    /// The same, to stop it and start it again.
-    pub fn postgres_mut(&mut self) -> &mut LocalPostgres {
-        &mut self.postgres
     }
 
     /// The folder of this run, with its logs.
@@ -203,34 +212,74 @@ impl Stack {
             .ok_or_else(|| Error::Repository(format!("{person} has no mailbox")))
     }
 
-    /// Makes another privileged role, registers it in the database as the DBA would, and saves its document in
-    /// the catalogue. Its password is the one of [`ROLE`].
+    /// Makes another privileged role of the local database, registers it there as the DBA would, and saves its
+    /// document in the catalogue. Its password is the one of [`ROLE`].
     ///
     /// # Errors
     /// When the database or the local AWS refuses.
     pub async fn add_role(&self, document: &Value) -> Result<()> {
+        self.add_role_on(TARGET, &self.postgres, document).await
+    }
+
+    /// The same on another database of the catalogue, which `server` is.
+    ///
+    /// # Errors
+    /// As [`Stack::add_role`].
+    pub async fn add_role_on(
+        &self,
+        target: &str,
+        server: &LocalPostgres,
+        document: &Value,
+    ) -> Result<()> {
         let role = document["role"].as_str().unwrap_or_default();
         let failed = |source| Error::Postgres {
             action: format!("make the role {role}"),
             source: Box::new(source),
         };
-        let master = self
-            .postgres
-            .log_in(&self.postgres.accounts().master, LATCHKEY_DATABASE)
+        let master = server
+            .log_in(&server.accounts().master, LATCHKEY_DATABASE)
             .await
             .map_err(failed)?;
         // Names and password are the test's own and need no escaping.
         let create = format!(
             "CREATE ROLE \"{role}\" NOLOGIN PASSWORD '{}'",
-            self.postgres.target_password()
+            server.target_password()
         );
         master.batch_execute(&create).await.map_err(failed)?;
         master
             .execute("SELECT latchkey.register($1, '8 hours')", &[&role])
             .await
             .map_err(failed)?;
-        self.put_catalogue(&format!("roles/{TARGET}/{role}"), document)
+        self.put_catalogue(&format!("roles/{target}/{role}"), document)
             .await
+    }
+
+    /// Registers another database in the catalogue: the CA, the secrets of our logins, and the document, which it
+    /// returns.
+    ///
+    /// # Errors
+    /// When the local AWS refuses.
+    pub async fn add_database(&self, target: &str, server: &LocalPostgres) -> Result<Value> {
+        let ca = format!("{}/ca/{target}", self.output("CataloguePrefix")?);
+        self.put_parameter(&ca, server.ca_pem()).await?;
+        let opener = self
+            .make_secret("opener", target, &server.accounts().opener)
+            .await?;
+        let closer = self
+            .make_secret("closer", target, &server.accounts().closer)
+            .await?;
+        let document = json!({
+            "host": server.host(),
+            "port": server.port(),
+            "database": LATCHKEY_DATABASE,
+            "opener": { "user": "latchkey_opener", "secret": opener },
+            "closer": { "user": "latchkey_closer", "secret": closer },
+            "ca": { "parameter": ca },
+            "time_zone": "Asia/Tokyo",
+        });
+        self.put_catalogue(&format!("databases/{target}"), &document)
+            .await?;
+        Ok(document)
     }
 
     /// Saves one document of the catalogue: `databases/TARGET`, `roles/TARGET/ROLE` or `people/PERSON`.
@@ -378,25 +427,7 @@ impl Stack {
         &self,
         execution: &Execution,
     ) -> Result<Vec<(String, DateTime<Utc>)>> {
-        let client = aws_sdk_sfn::Client::new(&self.root);
-        let history = client
-            .get_execution_history()
-            .execution_arn(&execution.arn)
-            .max_results(1000)
-            .send()
-            .await
-            .map_err(|error| Error::Aws {
-                action: "read the execution's history".to_owned(),
-                reason: with_causes(&error),
-            })?;
-        Ok(history
-            .events()
-            .iter()
-            .filter_map(|event| {
-                let entered = event.state_entered_event_details()?;
-                Some((entered.name().to_owned(), to_utc(event.timestamp())?))
-            })
-            .collect())
+        Ok(self.history(execution).await?.states)
     }
 
     /// Tries to log in to the local database as a managed role: can it, now?
@@ -407,6 +438,26 @@ impl Stack {
         self.server()
             .log_in(APPLICATION_DATABASE, role, self.postgres.target_password())
             .await
+    }
+
+    /// Deploys another release over the running one: `parameters` change, and so do every function's package and
+    /// the template.
+    ///
+    /// # Errors
+    /// What SAM says.
+    pub async fn deploy_again(&self, parameters: &[(&str, &str)]) -> Result<()> {
+        deploy::deploy_again(&self.built, parameters, &self.ministack, &self.folder).await
+    }
+
+    /// Kills every process in which a deployed function runs, as SIGKILL does, and returns how many there were.
+    /// `function` is its name in the template.
+    ///
+    /// # Errors
+    /// When one of them cannot be killed.
+    pub fn kill_function(&self, function: &str) -> Result<usize> {
+        let arn = self.output(&format!("{function}Arn"))?;
+        let name = arn.rsplit(':').next().unwrap_or_default();
+        self.ministack.kill_function(name)
     }
 
     /// Calls a deployed function directly, by its name in the template, and returns its answer or its error.
@@ -509,25 +560,7 @@ impl Stack {
     }
 
     async fn fill_catalogue(&mut self) -> Result<()> {
-        let ca = format!("{}/ca/{TARGET}", self.output("CataloguePrefix")?);
-        self.put_parameter(&ca, self.postgres.ca_pem()).await?;
-        let opener = self
-            .make_secret("opener", "latchkey_opener", self.postgres.opener_password())
-            .await?;
-        let closer = self
-            .make_secret("closer", "latchkey_closer", self.postgres.closer_password())
-            .await?;
-        self.database_document = json!({
-            "host": self.postgres.host(),
-            "port": self.postgres.port(),
-            "database": LATCHKEY_DATABASE,
-            "opener": { "user": "latchkey_opener", "secret": opener },
-            "closer": { "user": "latchkey_closer", "secret": closer },
-            "ca": { "parameter": ca },
-            "time_zone": "Asia/Tokyo",
-        });
-        self.put_catalogue(&format!("databases/{TARGET}"), &self.database_document)
-            .await?;
+        self.database_document = self.add_database(TARGET, &self.postgres).await?;
         self.put_catalogue(
             &format!("roles/{TARGET}/{ROLE}"),
             &Self::role_document(ROLE),
@@ -565,11 +598,12 @@ impl Stack {
     }
 
     /// Saves one of our own logins, under a name that only its function may read, and returns its ARN.
-    async fn make_secret(&self, folder: &str, user: &str, password: &str) -> Result<String> {
+    async fn make_secret(&self, folder: &str, target: &str, account: &Account) -> Result<String> {
+        let Account { user, password } = account;
         let client = aws_sdk_secretsmanager::Client::new(&self.root);
         let secret = client
             .create_secret()
-            .name(format!("latchkey/{folder}/{TARGET}"))
+            .name(format!("latchkey/{folder}/{target}"))
             .secret_string(json!({ "username": user, "password": password }).to_string())
             .send()
             .await
@@ -661,6 +695,6 @@ impl Stack {
     }
 }
 
-fn to_utc(at: &aws_smithy_types::DateTime) -> Option<DateTime<Utc>> {
+pub(crate) fn to_utc(at: &aws_smithy_types::DateTime) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp(at.secs(), at.subsec_nanos())
 }
