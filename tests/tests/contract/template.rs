@@ -568,6 +568,79 @@ fn alarms_watch_metrics_that_exist_and_page_operators() {
 }
 
 #[test]
+fn what_needs_a_person_has_an_alarm() {
+    let template = template();
+    let alarms = resources_of_type(&template, "AWS::CloudWatch::Alarm");
+    let needed = [
+        (
+            "a request ended in a failure",
+            "AWS/States",
+            "ExecutionsFailed",
+            "StateMachine",
+        ),
+        (
+            "a closing ended in a failure",
+            "AWS/States",
+            "ExecutionsFailed",
+            "CloseWindow",
+        ),
+        (
+            "closing keeps failing",
+            "AWS/Lambda",
+            "Errors",
+            "DisableLoginFunction",
+        ),
+        (
+            "closing is throttled",
+            "AWS/Lambda",
+            "Throttles",
+            "DisableLoginFunction",
+        ),
+        (
+            "a closing could not be started",
+            "AWS/SQS",
+            "ApproximateNumberOfMessagesVisible",
+            "DeadLetters",
+        ),
+        (
+            "a window is open past its end",
+            "Latchkey",
+            "WindowOverdue",
+            "AWS::StackName",
+        ),
+        (
+            "a role cannot be closed",
+            "Latchkey",
+            "RolesNotClosed",
+            "AWS::StackName",
+        ),
+        (
+            "reconcile is silent",
+            "Latchkey",
+            "ReconcileRounds",
+            "AWS::StackName",
+        ),
+    ];
+    for (what, namespace, metric, of) in needed {
+        let holds = alarms.iter().any(|(_, alarm)| {
+            let properties = &alarm["Properties"];
+            let dimension = properties["Dimensions"][0]["Value"].to_string();
+            properties["Namespace"] == namespace
+                && properties["MetricName"] == metric
+                && dimension.contains(&format!("\"{of}"))
+        });
+        assert!(holds, "no alarm for: {what}");
+    }
+    assert_eq!(
+        resources_of_type(&template, "AWS::CloudWatch::Dashboard").len(),
+        1
+    );
+    // A window is overdue in seconds, so that the alarm's metric is the lag.
+    let reconcile = read("crates/reconcile/src/handler.rs");
+    assert!(reconcile.contains("\"WindowOverdue\", Unit::Seconds"));
+}
+
+#[test]
 fn the_dashboard_shows_every_alarm_and_every_metric() {
     let template = template();
     let body = &template["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"];
