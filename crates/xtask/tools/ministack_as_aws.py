@@ -25,6 +25,8 @@ def correct_step_functions():
     apply_arguments = stepfunctions._apply_jsonata_arguments
     invoke_with_callback = stepfunctions._invoke_with_callback
     call_lambda = stepfunctions._call_lambda
+    add_event = stepfunctions._add_event
+    fail_execution = stepfunctions._fail_execution
     waiting = threading.local()
 
     # TimeoutSeconds may be a JSONata expression.
@@ -50,9 +52,19 @@ def correct_step_functions():
         finally:
             waiting.token = None
 
-    def call_lambda_and_report(function, event):
+    # A throttled function is an error of its own name.
+    # https://docs.aws.amazon.com/step-functions/latest/dg/connect-lambda.html
+    def call_lambda_by_its_errors_names(function, event):
         try:
             return call_lambda(function, event)
+        except stepfunctions._ExecutionError as error:
+            if error.error == "Lambda.Unknown" and "TooManyRequestsException" in error.cause:
+                raise stepfunctions._ExecutionError("Lambda.TooManyRequestsException", error.cause) from None
+            raise
+
+    def call_lambda_and_report(function, event):
+        try:
+            return call_lambda_by_its_errors_names(function, event)
         except stepfunctions._ExecutionError as error:
             task = stepfunctions._task_tokens.get(getattr(waiting, "token", None))
             if task is not None:
@@ -60,6 +72,19 @@ def correct_step_functions():
                 task["event"].set()
             raise
 
+    # An execution that was stopped makes no further call, and stays ABORTED. What it called before goes on.
+    # https://docs.aws.amazon.com/step-functions/latest/apireference/API_StopExecution.html
+    def add_event_while_running(execution, event_type, details=None):
+        if execution["status"] == "ABORTED" and event_type != "ExecutionAborted":
+            raise stepfunctions._ExecutionError("States.Stopped", "the execution was stopped")
+        return add_event(execution, event_type, details)
+
+    def fail_execution_while_running(execution, error, cause):
+        if execution["status"] == "RUNNING":
+            fail_execution(execution, error, cause)
+
+    stepfunctions._add_event = add_event_while_running
+    stepfunctions._fail_execution = fail_execution_while_running
     stepfunctions._execute_task = execute_task_with_evaluated_timeout
     stepfunctions._apply_jsonata_arguments = apply_arguments_with_new_token
     stepfunctions._invoke_with_callback = invoke_with_callback_of
