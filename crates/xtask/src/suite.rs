@@ -11,6 +11,12 @@ use xtask::{console, process, workspace};
 pub(crate) const FEATURES: &str =
     "latchkey-tests/postgres,latchkey-tests/stack,latchkey-tests/browser";
 
+/// How much the part `chaos` does: `long` or `short`.
+const CHAOS_VARIABLE: &str = "LATCHKEY_CHAOS";
+/// The versions of PostgreSQL that the tests use.
+const VERSIONS_VARIABLE: &str = "LATCHKEY_PG_VERSIONS";
+const ALL_VERSIONS: &str = "13,14,15,16,17,18";
+
 /// Which tests to run.
 #[derive(Args)]
 pub(crate) struct Options {
@@ -32,7 +38,8 @@ enum Part {
     Postgres,
     /// The deployed template on the local AWS, with a real PostgreSQL server.
     Stack,
-    /// Faults while windows are open; prints which defence closed each, and how long after.
+    /// Faults while windows are open; prints which defence closed each, and how long after. Alone it is long: every
+    /// fault on PostgreSQL 13 to 18, or on those that LATCHKEY_PG_VERSIONS names. Among all parts it is short.
     Chaos,
     /// The approval page in headless Chromium; screenshots are kept in target/screenshots.
     Browser,
@@ -165,6 +172,13 @@ async fn run_part(part: Part, options: &Options) -> Result<(Counted, bool)> {
         .current_dir(workspace::root());
     if options.quick {
         command.env(Optimisation::QUICK_VARIABLE, "1");
+    }
+    if part == Part::Chaos {
+        let alone = options.part.is_some();
+        command.env(CHAOS_VARIABLE, if alone { "long" } else { "short" });
+        if alone && std::env::var_os(VERSIONS_VARIABLE).is_none() {
+            command.env(VERSIONS_VARIABLE, ALL_VERSIONS);
+        }
     }
     let mut counted = Counted::default();
     let status = process::run_line_by_line(command, |line| {

@@ -1,420 +1,267 @@
-//! One fault at a time against an open window, and what closed it.
+//! Faults against windows of the deployed stack, what closed each, and how long after.
+//!
+//! Each run has a profile. The short one is a part of `cargo xtask test`: one version of PostgreSQL, and a fault for
+//! each defence. The long one is `cargo xtask test chaos`: every fault on every version.
 
+use std::any::Any;
 use std::fmt::Write as _;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::time::Duration;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Mutex;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
-use chrono::{DateTime, TimeDelta, Utc};
-use serde_json::{Value, json};
+use futures_util::future::join_all;
 use tokio::runtime::Runtime;
-use xtask::callback;
 use xtask::deploy::Optimisation;
-use xtask::login_probe::Attempt;
+use xtask::postgres::Settings;
 use xtask::stack::Stack;
 
-use super::fixture::{
-    Asked, SOON, ask_for, can_log_in, new_role, told_requester, until_open, valid_until,
-};
+use self::evidence::Row;
+use self::site::Site;
+use super::fixture::keep_logs;
 
-const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
+mod database;
+mod defences;
+mod evidence;
+mod functions;
+mod many;
+mod site;
+mod states;
 
-/// A line of the table.
-struct Closed {
-    fault: &'static str,
-    defence: &'static str,
-    lag: TimeDelta,
-    n_survivors: i64,
+/// The variable that asks for the long profile, with the value `long`.
+const PROFILE_VARIABLE: &str = "LATCHKEY_CHAOS";
+/// The variable that names the versions of PostgreSQL, such as `13,18`.
+const VERSIONS_VARIABLE: &str = "LATCHKEY_PG_VERSIONS";
+/// How many stacks run at the same time; they wait more than they work.
+const STACKS_AT_ONCE: usize = 2;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Profile {
+    Short,
+    Long,
 }
 
-/// The faults change what the whole stack does, so they come one after the other on a stack of their own.
 #[test]
 fn whatever_breaks_the_window_ends_closed() {
-    let runtime = Runtime::new().unwrap();
-    let started = runtime.block_on(Stack::start("chaos", Optimisation::of_environment()));
-    let mut stack =
-        started.unwrap_or_else(|error| panic!("start the stack: {}", error.with_causes()));
-    let outcome = catch_unwind(AssertUnwindSafe(|| runtime.block_on(break_it(&mut stack))));
-    if let Err(failure) = outcome {
-        match runtime.block_on(stack.save_function_logs()) {
-            Ok(file) => println!("what the functions logged: {}", file.display()),
-            Err(error) => println!("the functions' logs are lost: {}", error.with_causes()),
-        }
-        resume_unwind(failure);
-    }
-}
-
-async fn break_it(stack: &mut Stack) {
-    let mut table = Vec::new();
-    for row in [
-        stopped_execution(stack).await,
-        stopped_before_it_opened(stack).await,
-        login_granted_outside_windows(stack).await,
-        closed_by_hand(stack).await,
-        opened_by_hand(stack).await,
-        catalogue_entry_broken(stack).await,
-        secret_rotated(stack).await,
-        lost_event(stack).await,
-        lost_event_and_no_reconcile(stack).await,
-        database_down_across_the_end(stack).await,
-    ] {
-        assert_eq!(row.n_survivors, 0, "{}", row.fault);
-        table.push(row);
-    }
-    println!("{}", print(&table));
-}
-
-/// Somebody stops the execution in the console: the window ends with it.
-async fn stopped_execution(stack: &Stack) -> Closed {
-    let open = open(stack, "PT120S").await;
-    stop(stack, &open).await;
-    let row = closed(
-        stack,
-        &open.role,
-        Utc::now(),
-        "execution stopped in mid-window",
-        "status-change event",
-    )
-    .await;
-    until_told(stack, &open.role, "closed").await;
-    row
-}
-
-/// The same while people are being asked: nothing can be approved any more.
-async fn stopped_before_it_opened(stack: &Stack) -> Closed {
-    let role = new_role(stack, json!({})).await;
-    let asked = ask_for(stack, &role, json!({})).await;
-    let stopped_at = Utc::now();
-    stop(stack, &asked).await;
-    let answer = loop {
-        // Until the event has come through, the page still asks.
-        let answer = callback::get(&asked.link).await.unwrap();
-        if !answer.body.contains("<form") {
-            break answer;
-        }
-        tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+    let profile = match std::env::var(PROFILE_VARIABLE).as_deref() {
+        Ok("long") => Profile::Long,
+        Ok("short") | Err(_) => Profile::Short,
+        Ok(other) => panic!("{PROFILE_VARIABLE} is long or short, not {other}"),
     };
-    assert!(answer.body.contains("not"), "{}", answer.body);
-    callback::approve(&asked.link, &role, "").await.unwrap();
-    assert!(!can_log_in(stack, &role).await);
-    closed(
-        stack,
-        &role,
-        stopped_at,
-        "execution stopped before approval",
-        "status-change event",
-    )
-    .await
-}
-
-/// Somebody with the rights gives LOGIN without a window.
-async fn login_granted_outside_windows(stack: &Stack) -> Closed {
-    let role = new_role(stack, json!({})).await;
-    alter(stack, &format!("ALTER ROLE {role} LOGIN")).await;
-    let Attempt::Accepted(_session) = stack.try_log_in(&role).await.unwrap() else {
-        panic!("LOGIN was given")
-    };
-    let due = Utc::now();
-    let round = reconcile(stack).await;
-    assert!(round["n_cut"].as_u64() >= Some(1), "{round}");
-    closed(
-        stack,
-        &role,
-        due,
-        "LOGIN given outside any window",
-        "reconcile",
-    )
-    .await
-}
-
-/// The database's owner takes LOGIN away in mid-window: that is never undone.
-async fn closed_by_hand(stack: &Stack) -> Closed {
-    let open = open(stack, "PT20S").await;
-    let end = valid_until(stack, &open.role).await;
-    alter(stack, &format!("ALTER ROLE {} NOLOGIN", open.role)).await;
-    let round = reconcile(stack).await;
-    assert!(round["n_not_open"].as_u64() >= Some(1), "{round}");
-    assert!(
-        !can_log_in(stack, &open.role).await,
-        "NOLOGIN by hand was undone"
-    );
-    closed(
-        stack,
-        &open.role,
-        end,
-        "NOLOGIN by hand",
-        "the state machine",
-    )
-    .await
-}
-
-/// In an outage the DBA opens by hand; Latchkey adopts it and closes it.
-async fn opened_by_hand(stack: &Stack) -> Closed {
-    let role = new_role(stack, json!({})).await;
-    let master = stack
-        .postgres()
-        .log_in(&stack.postgres().accounts().master, "latchkey")
-        .await
-        .unwrap();
-    master
-        .query(&format!("SELECT latchkey.open_by_hand('{role}', now() + interval '12 s', 'the outage of tonight')"), &[])
-        .await
-        .unwrap();
-    let end = valid_until(stack, &role).await;
-    let Attempt::Accepted(_session) = stack.try_log_in(&role).await.unwrap() else {
-        panic!("opened by hand")
-    };
-    let round = reconcile(stack).await;
-    assert_eq!(round["n_by_hand"], 1, "{round}");
-    assert!(can_log_in(stack, &role).await, "an adopted window was cut");
-    while Utc::now() < end {
-        tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+    let tables = on_each(majors(profile), profile);
+    for table in &tables {
+        println!("{}", table.print());
     }
-    reconcile(stack).await;
-    closed(stack, &role, end, "opened by hand by the DBA", "reconcile").await
-}
-
-/// The catalogue forgets the database in mid-window: closing goes where it was opened.
-async fn catalogue_entry_broken(stack: &Stack) -> Closed {
-    let open = open(stack, "PT10S").await;
-    let end = valid_until(stack, &open.role).await;
-    let saved = stack.database_document().clone();
-    stack
-        .put_catalogue("databases/local", &json!({ "host": "nowhere.invalid" }))
-        .await
-        .unwrap();
-    let row = closed(
-        stack,
-        &open.role,
-        end,
-        "catalogue entry broken in mid-window",
-        "the state machine",
-    )
-    .await;
-    stack
-        .put_catalogue("databases/local", &saved)
-        .await
-        .unwrap();
-    row
-}
-
-/// The closer's password changes in mid-window.
-async fn secret_rotated(stack: &Stack) -> Closed {
-    let open = open(stack, "PT10S").await;
-    let end = valid_until(stack, &open.role).await;
-    let password = "rotated-in-mid-window";
-    alter(
-        stack,
-        &format!("ALTER ROLE latchkey_closer PASSWORD '{password}'"),
-    )
-    .await;
-    let secret = stack.database_document()["closer"]["secret"]
-        .as_str()
-        .unwrap();
-    let value = json!({ "password": password }).to_string();
-    stack
-        .aws()
-        .aws(&[
-            "secretsmanager",
-            "put-secret-value",
-            "--secret-id",
-            secret,
-            "--secret-string",
-            &value,
-        ])
-        .await
-        .unwrap();
-    closed(
-        stack,
-        &open.role,
-        end,
-        "closer's secret rotated",
-        "the state machine",
-    )
-    .await
-}
-
-/// The execution is stopped and its event is lost.
-async fn lost_event(stack: &Stack) -> Closed {
-    switch_rule(stack, "disable-rule").await;
-    let open = open(stack, "PT120S").await;
-    stop(stack, &open).await;
-    assert!(
-        can_log_in(stack, &open.role).await,
-        "the event was to be lost"
-    );
-    let due = Utc::now();
-    let round = reconcile(stack).await;
-    assert!(round["n_orphaned"].as_u64() >= Some(1), "{round}");
-    closed(
-        stack,
-        &open.role,
-        due,
-        "execution stopped, event lost",
-        "reconcile",
-    )
-    .await
-}
-
-/// The event is lost and reconcile does not come in time: the schedule that was armed before the opening does.
-async fn lost_event_and_no_reconcile(stack: &Stack) -> Closed {
-    let open = open(stack, "PT10S").await;
-    let end = valid_until(stack, &open.role).await;
-    stop(stack, &open).await;
-    let row = closed(
-        stack,
-        &open.role,
-        end,
-        "execution stopped, event lost, no reconcile",
-        "schedule at the end",
-    )
-    .await;
-    switch_rule(stack, "enable-rule").await;
-    row
-}
-
-/// The database is away when the window ends.
-async fn database_down_across_the_end(stack: &mut Stack) -> Closed {
-    let open = open(stack, "PT10S").await;
-    let end = valid_until(stack, &open.role).await;
-    stack.postgres_mut().stop().unwrap();
-    while Utc::now() < end + TimeDelta::seconds(3) {
-        tokio::time::sleep(LOOK_AGAIN_AFTER).await;
-    }
-    stack.postgres_mut().start_again().await.unwrap();
-    let row = closed(
-        stack,
-        &open.role,
-        end,
-        "database down across the end",
-        "the state machine, again",
-    )
-    .await;
-    stack.wait_for_end(&open.execution, SOON * 2).await.unwrap();
-    row
-}
-
-async fn open(stack: &Stack, duration: &str) -> Asked {
-    let role = new_role(stack, json!({})).await;
-    let asked = ask_for(stack, &role, json!({ "duration": duration })).await;
-    let answer = callback::approve(&asked.link, &role, "").await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.body);
-    until_open(stack, &asked).await;
-    stack
-        .wait_for_state(&asked.execution, "Wait Until End", SOON)
-        .await
-        .unwrap();
-    asked
-}
-
-async fn stop(stack: &Stack, asked: &Asked) {
-    stack
-        .aws()
-        .aws(&[
-            "stepfunctions",
-            "stop-execution",
-            "--execution-arn",
-            &asked.execution.arn,
-        ])
-        .await
-        .unwrap();
-}
-
-async fn reconcile(stack: &Stack) -> Value {
-    stack.invoke("ReconcileFunction", &json!({})).await.unwrap()
-}
-
-async fn switch_rule(stack: &Stack, command: &str) {
-    let rules = stack.aws().aws(&["events", "list-rules"]).await.unwrap();
-    let rules = rules["Rules"].as_array().unwrap();
-    assert_eq!(rules.len(), 1, "{rules:?}");
-    let name = rules[0]["Name"].as_str().unwrap();
-    stack
-        .aws()
-        .aws(&["events", command, "--name", name])
-        .await
-        .unwrap();
-}
-
-async fn alter(stack: &Stack, statement: &str) {
-    let superuser = &stack.postgres().accounts().superuser;
-    let session = stack
-        .postgres()
-        .log_in(superuser, "postgres")
-        .await
-        .unwrap();
-    session.batch_execute(statement).await.unwrap();
-}
-
-/// Waits until the role has neither LOGIN nor sessions, by the server's own word, and says how long after `due`.
-async fn closed(
-    stack: &Stack,
-    role: &str,
-    due: DateTime<Utc>,
-    fault: &'static str,
-    defence: &'static str,
-) -> Closed {
-    let superuser = &stack.postgres().accounts().superuser;
-    let until = Utc::now().max(due) + TimeDelta::from_std(SOON * 3).unwrap();
-    loop {
-        let session = stack
-            .postgres()
-            .log_in(superuser, "postgres")
-            .await
-            .unwrap();
-        let row = session
-            .query_one(
-                "SELECT rolcanlogin, (SELECT count(*) FROM pg_stat_activity WHERE usesysid = r.oid)
-                   FROM pg_roles r WHERE rolname = $1",
-                &[&role],
-            )
-            .await
-            .unwrap();
-        let (can_login, n_sessions): (bool, i64) = (row.get(0), row.get(1));
-        let now = Utc::now();
-        if !can_login && n_sessions == 0 {
-            assert!(!can_log_in(stack, role).await, "{fault}: it can log in");
-            return Closed {
-                fault,
-                defence,
-                lag: now - due,
-                n_survivors: n_sessions,
-            };
-        }
-        assert!(
-            now < until,
-            "{fault}: still open, LOGIN {can_login}, {n_sessions} sessions"
-        );
-        tokio::time::sleep(LOOK_AGAIN_AFTER).await;
-    }
-}
-
-async fn until_told(stack: &Stack, role: &str, word: &str) {
-    let until = Utc::now() + TimeDelta::from_std(SOON).unwrap();
-    while !told_requester(stack, role)
-        .await
+    let versions: Vec<&str> = tables.iter().map(|table| table.version.as_str()).collect();
+    let n_rows: usize = tables.iter().map(|table| table.rows.len()).sum();
+    let n_failed: usize = tables.iter().map(|table| table.failures.len()).sum();
+    let n_survivors: i64 = tables
         .iter()
-        .any(|subject| subject.contains(word))
-    {
-        assert!(
-            Utc::now() < until,
-            "the requester was not told that {role} is {word}"
+        .flat_map(|table| &table.rows)
+        .map(|row| row.n_survivors)
+        .sum();
+    println!(
+        "{n_rows} faults on PostgreSQL {}: {n_failed} not closed as promised, {n_survivors} survivors",
+        versions.join(", ")
+    );
+    if profile == Profile::Short {
+        println!("a short run: `cargo xtask test chaos` has more faults, on PostgreSQL 13 to 18");
+    }
+    assert_eq!((n_failed, n_survivors), (0, 0));
+}
+
+/// Tests each version on a stack of its own, a few at the same time.
+fn on_each(majors: Vec<Option<u32>>, profile: Profile) -> Vec<Table> {
+    let n = majors.len();
+    let left = Mutex::new(majors.into_iter());
+    let tables = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..STACKS_AT_ONCE.min(n) {
+            scope.spawn(|| {
+                let runtime = Runtime::new().unwrap();
+                loop {
+                    let next = left.lock().unwrap().next();
+                    let Some(major) = next else { break };
+                    let table = runtime.block_on(on_version(major, profile));
+                    tables.lock().unwrap().push(table);
+                }
+            });
+        }
+    });
+    tables.into_inner().unwrap()
+}
+
+/// The versions to test on; `None` is whichever is there.
+fn majors(profile: Profile) -> Vec<Option<u32>> {
+    let Ok(list) = std::env::var(VERSIONS_VARIABLE) else {
+        return vec![None];
+    };
+    let parsed = list.split(',').map(|major| major.trim().parse());
+    let majors: Result<Vec<u32>, _> = parsed.collect();
+    let majors = majors.unwrap_or_else(|_| panic!("{VERSIONS_VARIABLE} is like 13,15,18"));
+    let n = if profile == Profile::Short {
+        1
+    } else {
+        majors.len()
+    };
+    majors.into_iter().take(n).map(Some).collect()
+}
+
+/// What came of all faults on one version.
+struct Table {
+    version: String,
+    took: Duration,
+    rows: Vec<Row>,
+    failures: Vec<String>,
+}
+
+async fn on_version(major: Option<u32>, profile: Profile) -> Table {
+    let started = Instant::now();
+    let name = major.map_or_else(|| "chaos".to_owned(), |major| format!("chaos-{major}"));
+    let settings = Settings {
+        major,
+        ..Settings::default()
+    };
+    let stack = Stack::start_with(&name, Optimisation::of_environment(), &settings)
+        .await
+        .unwrap_or_else(|error| panic!("start the stack: {}", error.with_causes()));
+    let mut table = Table {
+        version: stack.postgres().version().to_owned(),
+        took: Duration::ZERO,
+        rows: Vec::new(),
+        failures: Vec::new(),
+    };
+    defences::stop_reconciling(&stack).await;
+    for round in rounds(&stack, profile) {
+        table.take(round).await;
+    }
+    if profile == Profile::Long && table.failures.is_empty() {
+        let stopped: std::collections::BTreeSet<String> = table
+            .rows
+            .iter()
+            .filter_map(|row| row.stopped_in.clone())
+            .collect();
+        assert_eq!(
+            stopped,
+            states::stoppable(),
+            "states in which nothing here stops an execution, or that are gone"
         );
-        tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+    }
+    if !table.failures.is_empty() {
+        keep_logs(&stack).await;
+    }
+    table.took = started.elapsed();
+    // A long run is worth following.
+    println!("{}", table.print());
+    table
+}
+
+type Fault<'a> = Pin<Box<dyn Future<Output = Vec<Row>> + 'a>>;
+
+/// Faults of one round do not disturb each other and run at the same time.
+type Round<'a> = Vec<Fault<'a>>;
+
+fn rounds(stack: &Stack, profile: Profile) -> Vec<Round<'_>> {
+    let site = Site::of(stack);
+    let quiet: Round<'_> = vec![
+        one(defences::nothing(site)),
+        one(defences::only_the_event(site)),
+        one(states::in_await_approval(site)),
+        one(states::in_enable_login(site)),
+        one(states::in_wait_until_end(site)),
+        one(states::in_disable_login(site)),
+    ];
+    let lost: Round<'_> = vec![Box::pin(defences::without_events(site))];
+    let killed: Round<'_> = vec![
+        one(functions::killed_while_opening(site)),
+        one(functions::killed_while_closing(site)),
+    ];
+    if profile == Profile::Short {
+        return vec![quiet, lost, killed];
+    }
+    let mut quiet = quiet;
+    quiet.push(one(states::in_wait_until_start(site)));
+    quiet.push(one(database::failover_at_the_end(stack)));
+    quiet.push(Box::pin(database::on_another_server(stack)));
+    vec![
+        quiet,
+        vec![Box::pin(defences::by_hand(site))],
+        lost,
+        killed,
+        vec![one(functions::killed_and_stopped_while_opening(site))],
+        vec![one(functions::throttled_at_the_end(site))],
+        vec![Box::pin(states::in_what_sends_messages(site))],
+        vec![Box::pin(states::in_what_a_throttled_function_holds(site))],
+        vec![Box::pin(states::in_what_follows_a_failure(site))],
+        vec![one(many::end_together(site, 50, "50 windows end together"))],
+        vec![one(many::released_in_mid_window(site))],
+        vec![one(many::end_together(
+            site,
+            15,
+            "15 end together, room for 5",
+        ))],
+        vec![one(many::only_reconcile_by_itself(site))],
+    ]
+}
+
+fn one<'a>(fault: impl Future<Output = Row> + 'a) -> Fault<'a> {
+    Box::pin(async move { vec![fault.await] })
+}
+
+impl Table {
+    /// Runs a round. One fault that is not closed as promised hides none of the others.
+    async fn take(&mut self, round: Round<'_>) {
+        for result in join_all(round.into_iter().map(caught)).await {
+            match result {
+                Ok(rows) => self.rows.extend(rows),
+                Err(panic) => self.failures.push(said(&*panic)),
+            }
+        }
+    }
+
+    fn print(&self) -> String {
+        let mut text = format!(
+            "\nPostgreSQL {} ({} s)\n{:<66} {:<46} {:>9}  survivors\n",
+            self.version,
+            self.took.as_secs(),
+            "fault",
+            "closed by",
+            "after"
+        );
+        for row in &self.rows {
+            let lag = row.lag.map_or_else(
+                || "-".to_owned(),
+                |lag| format!("{} ms", lag.num_milliseconds()),
+            );
+            let _ = writeln!(
+                text,
+                "{:<66} {:<46} {lag:>9}  {}",
+                row.fault, row.closed_by, row.n_survivors
+            );
+        }
+        for failure in &self.failures {
+            let _ = writeln!(text, "NOT AS PROMISED: {failure}");
+        }
+        text
     }
 }
 
-fn print(table: &[Closed]) -> String {
-    let mut text = format!(
-        "\n{:<46} {:<26} {:>9}  survivors\n",
-        "fault", "closed by", "after"
-    );
-    for row in table {
-        let lag = row.lag.num_milliseconds().max(0);
-        let _ = writeln!(
-            text,
-            "{:<46} {:<26} {:>6} ms  {}",
-            row.fault, row.defence, lag, row.n_survivors
-        );
-    }
-    text
+/// Runs a fault, and catches what it says if it panics.
+async fn caught(mut fault: Fault<'_>) -> std::thread::Result<Vec<Row>> {
+    poll_fn(
+        |context| match catch_unwind(AssertUnwindSafe(|| fault.as_mut().poll(context))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(rows)) => Poll::Ready(Ok(rows)),
+            Err(panic) => Poll::Ready(Err(panic)),
+        },
+    )
+    .await
+}
+
+fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("a panic without words").to_owned()
 }

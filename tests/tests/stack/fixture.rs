@@ -29,11 +29,16 @@ pub(super) fn on_stack(test: impl AsyncFnOnce(&'static Stack)) {
     }));
     let outcome = catch_unwind(AssertUnwindSafe(|| RUNTIME.block_on(test(stack))));
     if let Err(failure) = outcome {
-        match RUNTIME.block_on(stack.save_function_logs()) {
-            Ok(file) => println!("what the functions logged: {}", file.display()),
-            Err(error) => println!("the functions' logs are lost: {}", error.with_causes()),
-        }
+        RUNTIME.block_on(keep_logs(stack));
         resume_unwind(failure);
+    }
+}
+
+/// Keeps the functions' logs of a stack on which something failed, and says where.
+pub(super) async fn keep_logs(stack: &Stack) {
+    match stack.save_function_logs().await {
+        Ok(file) => println!("what the functions logged: {}", file.display()),
+        Err(error) => println!("the functions' logs are lost: {}", error.with_causes()),
     }
 }
 
@@ -48,12 +53,17 @@ pub(super) struct Asked {
 
 /// A new privileged role, registered for windows, with `change` made to its document.
 pub(super) async fn new_role(stack: &Stack, change: Value) -> String {
-    static COUNTER: AtomicU32 = AtomicU32::new(1);
-    let role = format!("breakglass_{:03}", COUNTER.fetch_add(1, Ordering::Relaxed));
+    let role = new_role_name();
     let mut document = Stack::role_document(&role);
     merge(&mut document, change);
     stack.add_role(&document).await.unwrap();
     role
+}
+
+/// A name that no other role of this process has.
+pub(super) fn new_role_name() -> String {
+    static COUNTER: AtomicU32 = AtomicU32::new(1);
+    format!("breakglass_{:03}", COUNTER.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Puts the fields of `change` into `document`; `null` takes a field away.
@@ -187,23 +197,9 @@ pub(super) async fn valid_until(stack: &Stack, role: &str) -> DateTime<Utc> {
 
 /// The request's id, as the execution's own functions know it.
 pub(super) async fn request_id(stack: &Stack, execution: &Execution) -> String {
-    let history = stack
-        .aws()
-        .aws(&[
-            "stepfunctions",
-            "get-execution-history",
-            "--execution-arn",
-            &execution.arn,
-        ])
-        .await
-        .unwrap()
-        .to_string();
-    let (_, id) = history
-        .split_once(r#"\"request_id\":"#)
-        .unwrap_or_else(|| panic!("no request id in the history: {history}"));
-    id.trim_start_matches([' ', '\\', '"'])
-        .split(['\\', '"'])
-        .next()
-        .unwrap()
+    let history = stack.history(execution).await.unwrap();
+    history
+        .request_id()
+        .unwrap_or_else(|| panic!("no request id in the history: {history:?}"))
         .to_owned()
 }

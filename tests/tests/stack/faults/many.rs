@@ -1,0 +1,154 @@
+//! Many windows that end in the same second, with and without room for their closings, and a release in mid-window.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::future::join_all;
+use serde_json::json;
+use xtask::stack::Stack;
+
+use super::defences::{delete_schedule, switch_rule};
+use super::evidence::{Defence, PROVED_WITHIN, Row, closed, closers, closings, until_proved};
+use super::site::{LOOK_AGAIN_AFTER, Open, Site};
+
+/// Another release is deployed over a running window: other packages, another template, other parameters.
+pub(super) async fn released_in_mid_window(site: Site<'_>) -> Row {
+    let stack = site.stack;
+    let open = site.open("PT90S").await;
+    let before = code_of(stack, "DisableLoginFunction").await;
+    stack
+        .deploy_again(&[("ClosingConcurrency", "5"), ("ReconcileMinutes", "1")])
+        .await
+        .unwrap();
+    assert!(
+        Utc::now() < open.end,
+        "the release took longer than the window"
+    );
+    assert_ne!(
+        code_of(stack, "DisableLoginFunction").await,
+        before,
+        "nothing new"
+    );
+    assert!(
+        site.can_log_in(&open.role).await,
+        "the release closed the window"
+    );
+    let end = open.end;
+    let both = [Defence::StateMachine, Defence::Schedule];
+    closed(site, open, end, "another release in mid-window", &both).await
+}
+
+async fn code_of(stack: &Stack, function: &str) -> String {
+    let arn = stack.output(&format!("{function}Arn")).unwrap();
+    let arguments = [
+        "lambda",
+        "get-function-configuration",
+        "--function-name",
+        arn,
+    ];
+    let answer = stack.aws().aws(&arguments).await.unwrap();
+    answer["CodeSha256"].as_str().unwrap().to_owned()
+}
+
+/// After a release with five concurrent closings, reconcile comes every minute by itself: all else is lost.
+pub(super) async fn only_reconcile_by_itself(site: Site<'_>) -> Row {
+    let open = site.open("PT600S").await;
+    delete_schedule(site.stack, &open).await;
+    switch_rule(site.stack, "disable-rule").await;
+    site.stack.stop_execution(open.execution()).await.unwrap();
+    let due = Utc::now();
+    let fault = "all lost, reconcile on its own pace of a minute";
+    let row = closed(site, open, due, fault, &[Defence::Reconcile]).await;
+    switch_rule(site.stack, "enable-rule").await;
+    row
+}
+
+/// `n` windows on one cluster that end in the same second, each with a session.
+pub(super) async fn end_together(site: Site<'_>, n: usize, what: &str) -> Row {
+    let end = common_end(n);
+    let opens: Vec<Open> = join_all((0..n).map(|_| async {
+        let asked = site
+            .ask(json!({ "duration": null, "end": end.to_rfc3339() }))
+            .await;
+        site.open_asked(asked).await
+    }))
+    .await;
+    assert!(Utc::now() < end, "{n} windows were not open before {end}");
+    assert!(opens.iter().all(|open| open.end == end));
+    let mut lags = all_closed(site, &opens, end).await;
+    let closed_by = tally(site.stack, &opens).await;
+    let mut n_survivors = 0;
+    for open in opens {
+        let session = open.session.unwrap();
+        n_survivors += i64::from(
+            session
+                .cut(std::time::Duration::from_secs(5))
+                .await
+                .is_err(),
+        );
+    }
+    assert_eq!(n_survivors, 0, "{what}");
+    lags.sort_unstable();
+    let (median, longest) = (lags[n / 2], lags[n - 1]);
+    Row {
+        fault: format!("{what}; median {} ms", median.num_milliseconds()),
+        closed_by,
+        lag: Some(longest),
+        n_survivors,
+        stopped_in: None,
+    }
+}
+
+/// Who closed how many of them.
+async fn tally(stack: &Stack, opens: &[Open]) -> String {
+    let mut rows = Vec::new();
+    for open in opens {
+        rows.push(until_proved(stack, &open.request_id).await);
+    }
+    let closings = closings(stack).await;
+    let mut tally: BTreeMap<String, usize> = BTreeMap::new();
+    for (open, row) in opens.iter().zip(&rows) {
+        let closers = closers(stack, &closings, open, row).await;
+        let defences: Vec<String> = closers
+            .iter()
+            .map(|closer| closer.defence.to_string())
+            .collect();
+        assert!(!defences.is_empty(), "nobody closed {}", open.role);
+        *tally.entry(defences.join(" or ")).or_default() += 1;
+    }
+    let words: Vec<String> = tally.iter().map(|(who, n)| format!("{who} {n}")).collect();
+    words.join(", ")
+}
+
+fn common_end(n: usize) -> DateTime<Utc> {
+    let seconds = 30 + 2 * i64::try_from(n).unwrap();
+    DateTime::from_timestamp(Utc::now().timestamp() + seconds, 0).unwrap()
+}
+
+/// Watches all roles until the server shows none with LOGIN or a session, and says how long after the end each was.
+async fn all_closed(site: Site<'_>, opens: &[Open], end: DateTime<Utc>) -> Vec<TimeDelta> {
+    let observer = site.observer().await;
+    let roles: Vec<&str> = opens.iter().map(|open| open.role.as_str()).collect();
+    let query = "SELECT rolname::text FROM pg_roles r WHERE rolname::text = ANY ($1)
+                    AND (rolcanlogin OR EXISTS (SELECT FROM pg_stat_activity WHERE usesysid = r.oid))";
+    let mut closed_after = BTreeMap::new();
+    while closed_after.len() < roles.len() {
+        let now = Utc::now();
+        let rows = observer.query(query, &[&roles]).await.unwrap();
+        let still_open: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        for role in &roles {
+            if !still_open.iter().any(|open| open == role) {
+                closed_after.entry(*role).or_insert(now - end);
+            }
+        }
+        let overdue = now - end;
+        assert!(
+            overdue < TimeDelta::from_std(PROVED_WITHIN).unwrap(),
+            "still open: {still_open:?}"
+        );
+        tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+    }
+    let early = closed_after.values().min().unwrap();
+    assert!(*early >= TimeDelta::zero(), "closed {early} before the end");
+    closed_after.into_values().collect()
+}
