@@ -12,7 +12,7 @@ use super::site::{LOOK_AGAIN_AFTER, Open, Site};
 
 /// Nothing breaks.
 pub(super) async fn nothing(site: Site<'_>) -> Row {
-    let open = site.open("PT10S").await;
+    let open = site.open("PT20S").await;
     let end = open.end;
     let both = [Defence::StateMachine, Defence::Schedule];
     closed(site, open, end, "none", &both).await
@@ -35,7 +35,7 @@ pub(super) async fn without_events(site: Site<'_>) -> Vec<Row> {
     let stack = site.stack;
     switch_rule(stack, "disable-rule").await;
     let (machine, schedule, reconciled) =
-        join!(site.open("PT15S"), site.open("PT15S"), site.open("PT300S"));
+        join!(site.open("PT30S"), site.open("PT30S"), site.open("PT300S"));
     delete_schedule(stack, &machine).await;
     let machine_closes = async {
         let end = machine.end;
@@ -75,7 +75,7 @@ pub(super) async fn without_events(site: Site<'_>) -> Vec<Row> {
 pub(super) async fn by_hand(site: Site<'_>) -> Vec<Row> {
     let stack = site.stack;
     let (outside, adopted) = join!(site.new_role(), site.new_role());
-    let (ended, removed) = join!(site.open("PT30S"), site.open("PT30S"));
+    let (ended, removed) = join!(site.open("PT60S"), site.open("PT60S"));
     site.alter(&format!("ALTER ROLE {outside} LOGIN")).await;
     site.alter(&format!("ALTER ROLE {} NOLOGIN", ended.role))
         .await;
@@ -83,7 +83,7 @@ pub(super) async fn by_hand(site: Site<'_>) -> Vec<Row> {
     let master = &stack.postgres().accounts().master;
     let master = stack.postgres().log_in(master, "latchkey").await.unwrap();
     let statement = format!(
-        "SELECT latchkey.open_by_hand('{adopted}', now() + interval '25 s', 'the outage of tonight')"
+        "SELECT latchkey.open_by_hand('{adopted}', now() + interval '40 s', 'the outage of tonight')"
     );
     master.query(&statement, &[]).await.unwrap();
     let seen = site.look(&site.observer().await, &adopted).await;

@@ -10,7 +10,7 @@ use super::site::{LOOK_AGAIN_AFTER, Open, Site, approve};
 
 /// enable-login dies while its `LOGIN` waits for somebody who holds the row; the server carries it out all the same.
 pub(super) async fn killed_while_opening(site: Site<'_>) -> Row {
-    let asked = site.ask(json!({ "duration": "PT20S" })).await;
+    let asked = site.ask(json!({ "duration": "PT40S" })).await;
     let row = site.hold_row(&asked.role).await;
     approve(&asked).await;
     row.until_waited_for_by("latchkey_opener").await;
@@ -54,7 +54,7 @@ pub(super) async fn killed_and_stopped_while_opening(site: Site<'_>) -> Row {
 
 /// disable-login dies while its `NOLOGIN` waits for somebody who holds the row.
 pub(super) async fn killed_while_closing(site: Site<'_>) -> Row {
-    let open = site.open("PT10S").await;
+    let open = site.open("PT20S").await;
     let row = site.hold_row(&open.role).await;
     row.until_waited_for_by("latchkey_closer").await;
     assert!(site.stack.kill_function("DisableLoginFunction").unwrap() > 0);
@@ -80,7 +80,7 @@ pub(super) async fn killed_while_closing(site: Site<'_>) -> Row {
 
 /// disable-login gets no concurrency at the end of the window.
 pub(super) async fn throttled_at_the_end(site: Site<'_>) -> Row {
-    let open = site.open("PT15S").await;
+    let open = site.open("PT20S").await;
     throttle(site.stack, "DisableLoginFunction").await;
     let execution = open.execution();
     let error = "Lambda.TooManyRequestsException";

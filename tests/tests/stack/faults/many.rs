@@ -14,7 +14,7 @@ use super::site::{LOOK_AGAIN_AFTER, Open, Site};
 /// Another release is deployed over a running window: other packages, another template, other parameters.
 pub(super) async fn released_in_mid_window(site: Site<'_>) -> Row {
     let stack = site.stack;
-    let open = site.open("PT90S").await;
+    let open = site.open("PT120S").await;
     let before = code_of(stack, "DisableLoginFunction").await;
     stack
         .deploy_again(&[("ClosingConcurrency", "5"), ("ReconcileMinutes", "1")])

@@ -10,7 +10,7 @@ use xtask::login_probe::{Attempt, Server, Session};
 use xtask::postgres::{APPLICATION_DATABASE, LocalPostgres};
 use xtask::stack::{Execution, Stack, TARGET};
 
-use super::super::fixture::{Asked, SOON, ask_for, merge, new_role_name, request_id};
+use super::super::fixture::{Asked, SOON, ask_for, new_role_name, request_id};
 
 pub(super) const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
@@ -68,8 +68,8 @@ impl<'a> Site<'a> {
     /// Asks for a new role, with `change` made to the plain request, and waits until an approver has the link.
     pub(super) async fn ask(&self, change: Value) -> Asked {
         let role = self.new_role().await;
-        let mut request = json!({ "target": self.target });
-        merge(&mut request, change);
+        let mut request = change;
+        request["target"] = json!(self.target);
         ask_for(self.stack, &role, request).await
     }
 

@@ -75,7 +75,7 @@ pub(super) async fn in_enable_login(site: Site<'_>) -> Row {
 
 /// While disable-login waits for somebody who holds the role's row.
 pub(super) async fn in_disable_login(site: Site<'_>) -> Row {
-    let open = site.open("PT10S").await;
+    let open = site.open("PT20S").await;
     let row = site.hold_row(&open.role).await;
     row.until_waited_for_by("latchkey_closer").await;
     stop_in(site.stack, open.execution(), "Disable Login").await;
@@ -89,7 +89,7 @@ pub(super) async fn in_disable_login(site: Site<'_>) -> Row {
 pub(super) async fn in_what_sends_messages(site: Site<'_>) -> Vec<Row> {
     let stack = site.stack;
     let (ends, opens) = join!(
-        site.open("PT20S"),
+        site.open("PT30S"),
         site.ask(json!({ "duration": "PT300S" }))
     );
     let role = site.new_role().await;
@@ -120,7 +120,7 @@ pub(super) async fn in_what_sends_messages(site: Site<'_>) -> Vec<Row> {
 /// Our own passwords do not work any more, and the topic takes nothing: closing fails, round after round.
 pub(super) async fn in_what_follows_a_failure(site: Site<'_>) -> Vec<Row> {
     let stack = site.stack;
-    let (pages, waits, fails) = join!(site.open("PT25S"), site.open("PT25S"), site.ask(json!({})));
+    let (pages, waits, fails) = join!(site.open("PT40S"), site.open("PT40S"), site.ask(json!({})));
     let topic = DeafTopic::make(stack).await;
     let closer = lock_out(site, "latchkey_closer").await;
     let opener = lock_out(site, "latchkey_opener").await;
