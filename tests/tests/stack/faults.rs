@@ -135,7 +135,11 @@ async fn on_version(major: Option<u32>, profile: Profile) -> Table {
     };
     defences::stop_reconciling(&stack).await;
     for round in rounds(&stack, profile) {
+        let n_failures = table.failures.len();
         table.take(round).await;
+        if table.failures.len() > n_failures {
+            defences::switch_rule(&stack, "enable-rule").await;
+        }
     }
     if profile == Profile::Long && table.failures.is_empty() {
         let stopped: std::collections::BTreeSet<String> = table
