@@ -69,6 +69,14 @@ pub enum Error {
     /// An environment variable is missing or wrong.
     #[error("environment variable {0} is missing; deploy the template as it is")]
     Configuration(&'static str),
+    /// The file that `AWS_CA_BUNDLE` names.
+    #[error("use the certificates in {path}, which AWS_CA_BUNDLE names: {cause}")]
+    CaBundle {
+        /// The file.
+        path: String,
+        /// Why not.
+        cause: String,
+    },
 }
 
 impl Error {
@@ -88,7 +96,9 @@ impl Error {
             Self::Callback(_) => ErrorName::CallbackFailed,
             Self::Execution(_) => ErrorName::ExecutionUnavailable,
             Self::Schedule(_) => ErrorName::ScheduleUnavailable,
-            Self::DamagedRow { .. } | Self::Configuration(_) => ErrorName::Internal,
+            Self::DamagedRow { .. } | Self::Configuration(_) | Self::CaBundle { .. } => {
+                ErrorName::Internal
+            }
         }
     }
 }

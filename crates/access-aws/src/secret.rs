@@ -1,9 +1,10 @@
 //! The password of one of Latchkey's own logins: a secret, or an RDS IAM token.
 
 use access_core::catalogue::{Credential, HostPort, Login};
-use aws_config::{Region, SdkConfig};
 use aws_sdk_rds::auth_token::{AuthTokenGenerator, Config};
 use aws_sdk_secretsmanager::Client;
+use aws_types::SdkConfig;
+use aws_types::region::Region;
 
 use crate::Error;
 use crate::error::chain;

@@ -12,7 +12,7 @@ mod page;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), RuntimeError> {
     lambda_shell::start_logging();
-    let config = sdk_config().await;
+    let config = sdk_config()?;
     let kms = aws_sdk_kms::Client::new(&config);
     let handler = handler::Handler {
         link_key: SealingKey::new(kms.clone(), environment("LATCHKEY_LINK_KEY_ARN")?),

@@ -13,7 +13,7 @@ use access_postgres::{
     ClosingPace, ClosingTargets, Connection, Endpoint, Password, ProofOfClosing, SystemIdentifier,
     TlsSettings, TrustedRoots,
 };
-use aws_config::SdkConfig;
+use aws_types::SdkConfig;
 use chrono::{DateTime, Utc};
 
 mod converging;

@@ -10,7 +10,7 @@ mod handler;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), RuntimeError> {
     lambda_shell::start_logging();
-    let config = sdk_config().await;
+    let config = sdk_config()?;
     let handler = handler::Handler {
         table: Table::new(
             aws_sdk_dynamodb::Client::new(&config),

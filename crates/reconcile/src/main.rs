@@ -12,7 +12,7 @@ mod judge;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), RuntimeError> {
     lambda_shell::start_logging();
-    let config = sdk_config().await;
+    let config = sdk_config()?;
     let handler = handler::Handler {
         catalogue: Catalogue::new(
             aws_sdk_ssm::Client::new(&config),
