@@ -9,5 +9,6 @@ mod stack {
     mod fixture;
     mod refusals;
     mod rights;
+    mod subscriptions;
     mod windows;
 }

@@ -67,6 +67,30 @@ impl Catalogue {
         })
     }
 
+    /// The mailboxes of those of `people` whose documents are there and sound.
+    ///
+    /// # Errors
+    /// [`Error::Catalogue`] if Parameter Store cannot be read.
+    pub async fn mailboxes(
+        &self,
+        people: &BTreeSet<PersonId>,
+    ) -> Result<BTreeMap<PersonId, String>, Error> {
+        let mut mailboxes = BTreeMap::new();
+        for document in self.parameters(self.names_of(people)).await? {
+            let name = document.name.clone();
+            match document.read(Person::read) {
+                Ok((person, _)) if name.ends_with(&format!("/people/{}", person.id)) => {
+                    mailboxes.insert(person.id, person.mailbox);
+                }
+                Ok((person, _)) => {
+                    tracing::error!(parameter = name, id = %person.id, "a document under another's name");
+                }
+                Err(error) => tracing::error!(parameter = name, "{error}"),
+            }
+        }
+        Ok(mailboxes)
+    }
+
     /// The PEM text in a parameter of any name.
     ///
     /// # Errors
@@ -185,12 +209,8 @@ impl Catalogue {
         &self,
         ids: &BTreeSet<PersonId>,
     ) -> Result<BTreeMap<PersonId, (Person, i64)>, Error> {
-        let names: Vec<_> = ids
-            .iter()
-            .map(|id| format!("{}/people/{id}", self.prefix))
-            .collect();
         let mut people = BTreeMap::new();
-        for document in self.parameters(names).await? {
+        for document in self.parameters(self.names_of(ids)).await? {
             let name = document.name.clone();
             let (person, version) = document.read(Person::read)?;
             if !name.ends_with(&format!("/people/{}", person.id)) {
@@ -206,6 +226,13 @@ impl Catalogue {
             people.insert(person.id.clone(), (person, version));
         }
         Ok(people)
+    }
+
+    fn names_of(&self, people: &BTreeSet<PersonId>) -> Vec<String> {
+        people
+            .iter()
+            .map(|id| format!("{}/people/{id}", self.prefix))
+            .collect()
     }
 
     /// The parameters of these names that exist.

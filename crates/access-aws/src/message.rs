@@ -1,14 +1,14 @@
-//! Messages to people through SNS.
+//! Messages to people through SNS, and who would get them.
+
+use std::collections::BTreeMap;
 
 use access_core::PersonId;
+use access_core::subscription::{RECIPIENT, Subscription};
 use aws_sdk_sns::Client;
 use aws_sdk_sns::types::MessageAttributeValue;
 
 use crate::Error;
 use crate::error::chain;
-
-/// The message attribute that subscriptions filter on.
-pub const RECIPIENT: &str = "recipient";
 
 /// The topic that people are subscribed to, each with a filter on their own id.
 pub struct Topic {
@@ -43,5 +43,46 @@ impl Topic {
             .await
             .map_err(|error| Error::Message(chain(error)))?;
         Ok(())
+    }
+
+    /// Every subscription of the topic, with what SNS says of it.
+    ///
+    /// One after the other: SNS allows few such calls a second, and the SDK tries again those that were too many.
+    ///
+    /// # Errors
+    /// [`Error::Message`].
+    pub async fn subscriptions(&self) -> Result<Vec<Subscription>, Error> {
+        let failed = |cause: String| Error::Message(format!("look at the subscriptions: {cause}"));
+        let mut pages = self
+            .client
+            .list_subscriptions_by_topic()
+            .topic_arn(&self.arn)
+            .into_paginator()
+            .send();
+        let mut subscriptions = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| failed(chain(error)))?;
+            for listed in page.subscriptions() {
+                let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
+                subscriptions.push(Subscription {
+                    arn: text(listed.subscription_arn()),
+                    endpoint: text(listed.endpoint()),
+                    attributes: BTreeMap::new(),
+                });
+            }
+        }
+        for subscription in subscriptions.iter_mut().filter(|it| it.has_attributes()) {
+            // Also fails for one that was deleted since the list was made; the next try does not list it.
+            let answer = self
+                .client
+                .get_subscription_attributes()
+                .subscription_arn(&subscription.arn)
+                .send()
+                .await
+                .map_err(|error| failed(chain(error)))?;
+            let attributes = answer.attributes.unwrap_or_default();
+            subscription.attributes = attributes.into_iter().collect();
+        }
+        Ok(subscriptions)
     }
 }

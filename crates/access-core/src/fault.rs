@@ -33,6 +33,10 @@ pub enum FaultName {
     UnknownRequester,
     /// Fewer approvers remain than must approve, once the requester is left out.
     TooFewApprovers,
+    /// Messages reach fewer approvers than must approve; this is one whom they do not reach.
+    ApproverUnreachable,
+    /// A subscription of the topic could see somebody else's link, so no link is sent.
+    SubscriptionNotTrusted,
     /// The reason is empty.
     ReasonEmpty,
     /// The reason is longer than 1,000 characters.
@@ -91,6 +95,8 @@ impl FaultName {
             Self::UnknownRole => "UnknownRole",
             Self::UnknownRequester => "UnknownRequester",
             Self::TooFewApprovers => "TooFewApprovers",
+            Self::ApproverUnreachable => "ApproverUnreachable",
+            Self::SubscriptionNotTrusted => "SubscriptionNotTrusted",
             Self::ReasonEmpty => "ReasonEmpty",
             Self::ReasonTooLong => "ReasonTooLong",
             Self::InvalidTime => "InvalidTime",

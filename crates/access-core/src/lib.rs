@@ -14,6 +14,7 @@ pub mod names;
 pub mod plain_text;
 pub mod principal;
 pub mod request;
+pub mod subscription;
 pub mod time;
 pub mod window;
 

@@ -1,15 +1,17 @@
 //! One message for each person and event, at least once and as a rule not twice.
 
+use access_aws::catalogue::Catalogue;
 use access_aws::message::Topic;
 use access_aws::seal::SealingKey;
 use access_aws::table::{StoredRequest, Table};
 use access_contract::payload::{Answer, Event, Notify, Outcome};
-use access_contract::{ErrorName, Link};
+use access_contract::{ErrorName, Link, Status};
 use access_core::request::PersonRef;
+use access_core::subscription::{self, Reach};
 use access_core::{PersonId, RequestId};
 use access_text::{Announcement, Message, PersonView, RequestView, Texts};
 use chrono::{DateTime, Duration, Utc};
-use lambda_shell::{Failure, Invocation};
+use lambda_shell::{Failure, Invocation, Unit};
 use serde_json::Value;
 
 /// How long after the deadline a link still shows how it ended. It decides nothing any more then.
@@ -21,6 +23,8 @@ const ASKED: &str = "asked";
 pub(crate) struct Handler {
     pub(crate) table: Table,
     pub(crate) topic: Topic,
+    pub(crate) catalogue: Catalogue,
+    pub(crate) deployment: String,
     pub(crate) link_key: SealingKey,
     pub(crate) callback_url: String,
     pub(crate) now: fn() -> DateTime<Utc>,
@@ -37,11 +41,33 @@ impl Handler {
         lambda_shell::write(&Answer::from(outcome))
     }
 
+    /// Asks every approver whom the topic reaches, if they are enough and nobody else could see their links.
     async fn ask(&self, id: &RequestId) -> Result<Outcome, Failure> {
         let stored = self.table.request(id).await.map_err(aws)?;
+        match stored.status {
+            Status::Pending => {}
+            Status::Refused => {
+                return Ok(Outcome::Refused {
+                    faults: stored.refusal,
+                });
+            }
+            // A late try: those who were asked have decided already.
+            _ => return Ok(Outcome::Asked { n_asked: 0 }),
+        }
+        let approvers = &stored.request.approvers;
+        let reach = self.reach().await?;
+        let unreachable = reach.unreachable(approvers);
+        self.report(&reach, &unreachable);
+        let faults = reach.faults(approvers, stored.request.required_approvals);
+        if !faults.is_empty() {
+            self.table.record_refusal(id, &faults).await.map_err(aws)?;
+            tracing::info!(request_id = %id, n_faults = faults.len(), "request refused");
+            return Ok(Outcome::Refused { faults });
+        }
         let view = self.view(&stored).await?;
         let mut unsent = Unsent::default();
-        for approver in &stored.request.approvers {
+        let mut n_asked = 0;
+        for approver in approvers.iter().filter(|it| !unreachable.contains(it)) {
             let sent = async {
                 if self.table.was_sent(id, ASKED, &approver.id).await? {
                     return Ok(());
@@ -53,11 +79,48 @@ impl Handler {
                 self.send(id, ASKED, &approver.id, &message).await
             };
             unsent.note(&approver.id, sent.await);
+            n_asked += 1;
         }
         unsent.check()?;
-        Ok(Outcome::Asked {
-            n_asked: stored.request.approvers.len(),
-        })
+        Ok(Outcome::Asked { n_asked })
+    }
+
+    /// Whom the topic reaches, as SNS and the catalogue say now.
+    async fn reach(&self) -> Result<Reach, Failure> {
+        let subscriptions = self.topic.subscriptions().await.map_err(aws)?;
+        let named = subscription::people_named(&subscriptions);
+        let mailboxes = self.catalogue.mailboxes(&named).await.map_err(aws)?;
+        Ok(subscription::judge(&subscriptions, &mailboxes))
+    }
+
+    /// An alarm tells the operators, and the log whom to look after.
+    fn report(&self, reach: &Reach, unreachable: &[&PersonRef]) {
+        for distrusted in &reach.distrusted {
+            tracing::error!("no link is sent: {}", distrusted.remedy());
+        }
+        for approver in unreachable {
+            tracing::error!(approver = %approver.id, "no subscription of the topic is this approver's");
+        }
+        if reach.distrusted.is_empty() && unreachable.is_empty() {
+            return;
+        }
+        let now = (self.now)();
+        lambda_shell::metrics(
+            &self.deployment,
+            &[
+                (
+                    "DistrustedSubscriptions",
+                    Unit::Count,
+                    reach.distrusted.len() as f64,
+                ),
+                (
+                    "UnreachableApprovers",
+                    Unit::Count,
+                    unreachable.len() as f64,
+                ),
+            ],
+            now.timestamp_millis(),
+        );
     }
 
     async fn announce(&self, id: &RequestId, event: Event) -> Result<Outcome, Failure> {
@@ -67,7 +130,9 @@ impl Handler {
         let mut unsent = Unsent::default();
         for to in std::iter::once(&stored.request.requester).chain(&stored.request.approvers) {
             let sent = async {
-                if self.table.was_sent(id, event.as_str(), &to.id).await? {
+                let known = self.table.was_sent(id, event.as_str(), &to.id).await?
+                    || self.is_spared(&stored, event, &to.id).await?;
+                if known {
                     return Ok(());
                 }
                 let texts = Texts::of(to.language);
@@ -78,6 +143,21 @@ impl Handler {
         }
         unsent.check()?;
         Ok(Outcome::Announced)
+    }
+
+    /// Approvers who were never asked need not hear that it was refused before that.
+    async fn is_spared(
+        &self,
+        stored: &StoredRequest,
+        event: Event,
+        to: &PersonId,
+    ) -> Result<bool, access_aws::Error> {
+        let request = &stored.request;
+        if event != Event::Refused || *to == request.requester.id {
+            return Ok(false);
+        }
+        let was_asked = self.table.was_sent(&request.request_id, ASKED, to).await?;
+        Ok(!was_asked)
     }
 
     async fn view(&self, stored: &StoredRequest) -> Result<RequestView, Failure> {

@@ -1,5 +1,6 @@
 //! notify: asks approvers, each with a link of their own, and tells everybody concerned what happened.
 
+use access_aws::catalogue::Catalogue;
 use access_aws::clients::{environment, sdk_config};
 use access_aws::message::Topic;
 use access_aws::seal::SealingKey;
@@ -21,6 +22,11 @@ async fn main() -> Result<(), RuntimeError> {
             aws_sdk_sns::Client::new(&config),
             environment("LATCHKEY_TOPIC_ARN")?,
         ),
+        catalogue: Catalogue::new(
+            aws_sdk_ssm::Client::new(&config),
+            environment("LATCHKEY_CATALOGUE_PREFIX")?,
+        ),
+        deployment: environment("LATCHKEY_DEPLOYMENT")?,
         link_key: SealingKey::new(
             aws_sdk_kms::Client::new(&config),
             environment("LATCHKEY_LINK_KEY_ARN")?,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
@@ -117,7 +118,8 @@ pub async fn deploy(
         .arg("--template-file")
         .arg(built.folder.join("template.yaml"));
     process::run("sam deploy", &log_folder.join("deploy.log"), deploy).await?;
-    outputs(ministack).await
+    let aws = ministack.command("aws", &Keys::of_root());
+    outputs_of(STACK_NAME, aws, Some(&ministack.endpoint())).await
 }
 
 /// Deploys another release over the running one. The packages differ from those before by a file that is never
@@ -180,15 +182,24 @@ fn local_parameters(samconfig: &str) -> Vec<String> {
         .collect()
 }
 
-async fn outputs(ministack: &MiniStack) -> Result<BTreeMap<String, String>> {
-    let answer = ministack
-        .aws(&[
-            "cloudformation",
-            "describe-stacks",
-            "--stack-name",
-            STACK_NAME,
-        ])
-        .await?;
+/// The outputs of a deployed stack. `aws` is the AWS command line in the environment of whoever asks.
+///
+/// # Errors
+/// When there is no such stack, or it has no outputs.
+pub async fn outputs_of(
+    stack: &str,
+    mut aws: Command,
+    endpoint: Option<&str>,
+) -> Result<BTreeMap<String, String>> {
+    if let Some(endpoint) = endpoint {
+        aws.args(["--endpoint-url", endpoint]);
+    }
+    aws.args(["cloudformation", "describe-stacks", "--output", "json"]);
+    aws.args(["--stack-name", stack]);
+    let what = format!("read the outputs of the stack {stack}");
+    let log = workspace::target().join("outputs.log");
+    let answer = process::capture(&what, &log, aws).await?;
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap_or_default();
     let outputs = answer["Stacks"][0]["Outputs"]
         .as_array()
         .cloned()
@@ -196,7 +207,7 @@ async fn outputs(ministack: &MiniStack) -> Result<BTreeMap<String, String>> {
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     if outputs.is_empty() {
         return Err(Error::Aws {
-            action: "read the stack's outputs".to_owned(),
+            action: what,
             reason: "there are none; template.yaml must have Outputs".to_owned(),
         });
     }

@@ -1,4 +1,4 @@
-//! The mailbox of one person on the local stack: a queue subscribed to the topic for that person only.
+//! The mailbox of one person on the local stack: a queue, to which the local AWS brings their mail.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

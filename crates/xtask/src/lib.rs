@@ -8,6 +8,7 @@ pub mod error;
 pub mod inbox;
 pub mod login_probe;
 pub mod ministack;
+pub mod people;
 pub mod postgres;
 pub mod process;
 pub mod records;

@@ -3,6 +3,7 @@
 mod catalogue;
 mod demo;
 mod lint;
+mod subscribing;
 mod suite;
 
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use clap::{Parser, Subcommand};
 use xtask::console;
 
 /// The developer commands of Latchkey. Everything they install, build and start is below target/, on
-/// 127.0.0.1 and free ports; nothing needs an AWS account.
+/// 127.0.0.1 and free ports; nothing but `people` needs an AWS account.
 #[derive(Parser)]
 #[command(
     name = "cargo xtask",
@@ -37,6 +38,14 @@ enum Command {
     Catalogue {
         #[command(subcommand)]
         command: CatalogueCommand,
+    },
+    /// Subscribe people to the messages of a deployment on AWS, and see whom they reach.
+    People {
+        /// The name of the CloudFormation stack.
+        #[arg(long, default_value = "latchkey")]
+        stack: String,
+        #[command(subcommand)]
+        command: subscribing::PeopleCommand,
     },
     /// Install the tools of the other commands into target/tools, and nothing else.
     Tools,
@@ -85,6 +94,7 @@ async fn run(command: Command) -> xtask::Result<()> {
         Command::Catalogue {
             command: CatalogueCommand::Check { files },
         } => catalogue::check(&files),
+        Command::People { stack, command } => subscribing::run(&stack, &command).await,
         Command::Tools => xtask::tools::Tools::ensure().await.map(|tools| {
             console::say(&format!("the tools are in {}", tools.bin().display()));
         }),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use access_core::PersonId;
 use aws_sdk_sfn::types::ExecutionStatus;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
@@ -12,9 +13,10 @@ use serde_json::{Value, json};
 use crate::console::Step;
 use crate::deploy::{Built, Optimisation};
 use crate::error::{Error, Result, with_causes};
-use crate::inbox::Inbox;
+use crate::inbox::{Inbox, Message};
 use crate::login_probe::{Attempt, Server};
-use crate::ministack::{ACCOUNT, Keys, MiniStack, REGION};
+use crate::ministack::{ACCOUNT, Keys, MiniStack};
+use crate::people::{Deployment, People};
 use crate::postgres::{APPLICATION_DATABASE, Account, LATCHKEY_DATABASE, LocalPostgres, Settings};
 use crate::tools::Tools;
 use crate::{deploy, workspace};
@@ -39,6 +41,7 @@ pub struct Stack {
     built: Built,
     outputs: BTreeMap<String, String>,
     inboxes: BTreeMap<&'static str, Inbox>,
+    people: Option<People>,
     root: aws_config::SdkConfig,
     requester: Keys,
     database_document: Value,
@@ -135,6 +138,7 @@ impl Stack {
             built,
             outputs,
             inboxes,
+            people: None,
             root,
             requester,
             database_document: Value::Null,
@@ -142,6 +146,10 @@ impl Stack {
             setup_took,
         };
         stack.fill_catalogue().await?;
+        let deployment = Deployment::of_outputs(&stack.outputs)?;
+        let aws = stack.ministack.command("aws", &Keys::of_root());
+        let endpoint = stack.ministack.endpoint();
+        stack.people = Some(People::of(deployment, aws, Some(&endpoint)).await?);
         for person in [REQUESTER].into_iter().chain(APPROVERS) {
             let inbox = stack.subscribe(person).await?;
             stack.inboxes.insert(person, inbox);
@@ -200,6 +208,15 @@ impl Stack {
     /// The keys of the requester, who may do what the template's policy for requesters allows.
     pub fn requester_keys(&self) -> &Keys {
         &self.requester
+    }
+
+    /// Who gets messages, with the rights of the deployment's own role.
+    ///
+    /// # Errors
+    /// [`Error::Repository`] before the stack is deployed.
+    pub fn people(&self) -> Result<&People> {
+        let before = || Error::Repository("nobody is subscribed before the deployment".to_owned());
+        self.people.as_ref().ok_or_else(before)
     }
 
     /// The mailbox of one of the people.
@@ -614,41 +631,27 @@ impl Stack {
         Ok(secret.arn().unwrap_or_default().to_owned())
     }
 
-    /// Gives a person a mailbox that gets only what is for them.
+    /// Gives a person a mailbox that gets only what is for them, as the platform team does it on AWS.
     async fn subscribe(&self, person: &str) -> Result<Inbox> {
-        let topic = self.output("TopicArn")?;
-        let action = || format!("make the mailbox of {person}");
-        let queue_name = format!("mailbox-{person}");
-        let queue_arn = format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{queue_name}");
-        let policy = json!({
-            "Version": "2012-10-17",
-            "Statement": [{
-                "Effect": "Allow",
-                "Principal": { "Service": "sns.amazonaws.com" },
-                "Action": "sqs:SendMessage",
-                "Resource": queue_arn,
-                "Condition": { "ArnEquals": { "aws:SourceArn": topic } },
-            }],
-        });
+        let inbox = self.make_mailbox(person).await?;
+        let id = PersonId::new(person).map_err(|error| Error::Repository(error.to_string()))?;
+        self.people()?.subscribe(&id).await?;
+        let asks = |message: &Message| message.text.contains("Token=");
+        let mail = inbox.next(Duration::from_secs(30), asks).await?;
+        let link = mail.text.split_whitespace().last().unwrap_or_default();
+        self.people()?.confirm(link).await?;
+        Ok(inbox)
+    }
+
+    /// Makes the mailbox of NAME@example.com. What the local AWS mails there comes to it.
+    ///
+    /// # Errors
+    /// When the local AWS refuses.
+    pub async fn make_mailbox(&self, name: &str) -> Result<Inbox> {
+        let action = || format!("make the mailbox of {name}");
         let queue = aws_sdk_sqs::Client::new(&self.root)
             .create_queue()
-            .queue_name(&queue_name)
-            .attributes(
-                aws_sdk_sqs::types::QueueAttributeName::Policy,
-                policy.to_string(),
-            )
-            .send()
-            .await
-            .map_err(|error| Error::Aws {
-                action: action(),
-                reason: with_causes(&error),
-            })?;
-        aws_sdk_sns::Client::new(&self.root)
-            .subscribe()
-            .topic_arn(topic)
-            .protocol("sqs")
-            .endpoint(queue_arn)
-            .attributes("FilterPolicy", json!({ "recipient": [person] }).to_string())
+            .queue_name(format!("mailbox-{name}"))
             .send()
             .await
             .map_err(|error| Error::Aws {
@@ -660,7 +663,7 @@ impl Stack {
             reason: "no queue URL".to_owned(),
         })?;
         let client = aws_sdk_sqs::Client::new(&self.root);
-        Ok(Inbox::new(client, queue_url.to_owned(), person.to_owned()))
+        Ok(Inbox::new(client, queue_url.to_owned(), name.to_owned()))
     }
 
     /// Makes an IAM user with one policy and returns its keys.

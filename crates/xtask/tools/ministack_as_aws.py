@@ -6,14 +6,16 @@ After an upgrade of MiniStack, try to delete corrections: the stack tests say wh
 """
 
 import contextvars
+import hashlib
 import json
 import re
 import threading
+import time
 
 from ministack import app
 from ministack.core import iam_actions, iam_evaluator
 from ministack.core.responses import new_uuid
-from ministack.services import stepfunctions
+from ministack.services import sns, sqs, stepfunctions
 
 # The partition key of Latchkey's table, whose values dynamodb:LeadingKeys lists.
 PARTITION_KEY = "pk"
@@ -165,6 +167,95 @@ def correct_iam():
     iam_actions.dynamodb_transaction_checks = transaction_checks_with_keys
 
 
+def correct_sns():
+    """Makes e-mail subscriptions wait for their confirmation, and brings mail: to the queue mailbox-NAME of the address
+    NAME@..., in the envelope that SNS uses for queues."""
+    subscribe = sns._subscribe
+    confirm_subscription = sns._confirm_subscription
+    list_subscriptions_by_topic = sns._list_subscriptions_by_topic
+    fanout = sns._fanout
+
+    def deliver_mail(subscription, subject, text):
+        region, account = subscription["topic_arn"].split(":")[3:5]
+        name = "mailbox-" + subscription["endpoint"].split("@")[0]
+        queue = sqs._queue_by_arn(f"arn:aws:sqs:{region}:{account}:{name}")
+        if queue is None:
+            print(f"there is no queue {name} for this mail: {subject}", flush=True)
+            return
+        body = json.dumps({"Type": "Notification", "Subject": subject, "Message": text})
+        now = time.time()
+        message = {
+            "id": new_uuid(), "body": body, "md5": hashlib.md5(body.encode()).hexdigest(), "message_attributes": {},
+            "md5_attrs": None, "receipt_handle": None, "sent_at": now, "visible_at": now, "receive_count": 0,
+        }
+        sqs._ensure_msg_fields(message)
+        queue["messages"].append(message)
+
+    def find(params, matches):
+        topic, _ = sns._get_topic(sns._p(params, "TopicArn"))
+        return next((it for it in (topic or {}).get("subscriptions", []) if matches(it)), None)
+
+    # A mail with a link asks the owner of the address; until it is confirmed the subscription has no ARN to name.
+    # https://docs.aws.amazon.com/sns/latest/api/API_Subscribe.html
+    def subscribe_and_ask_for_confirmation(params):
+        protocol, endpoint = sns._p(params, "Protocol"), sns._p(params, "Endpoint")
+
+        def is_this(subscription):
+            return (subscription["protocol"], subscription["endpoint"]) == (protocol, endpoint)
+
+        known = find(params, is_this)
+        answer = subscribe(params)
+        subscription = find(params, is_this)
+        if protocol not in ("email", "email-json") or subscription is None or (known and known["confirmed"]):
+            return answer
+        if known is None:
+            subscription["confirmed"] = False
+            subscription["token"] = new_uuid()
+            subscription["attributes"].update(PendingConfirmation="true", ConfirmationWasAuthenticated="false")
+        link = (
+            f"https://sns.us-east-1.amazonaws.com/confirmation.html?TopicArn={subscription['topic_arn']}"
+            f"&Token={subscription['token']}&Endpoint={endpoint}"
+        )
+        deliver_mail(subscription, "AWS Notification - Subscription Confirmation", f"To confirm, visit {link}")
+        result = "<SubscribeResult><SubscriptionArn>pending confirmation</SubscriptionArn></SubscribeResult>"
+        return sns._xml(200, "SubscribeResponse", result)
+
+    # Only a signed confirmation that asks for it makes unsubscribing take a signature too.
+    # https://docs.aws.amazon.com/sns/latest/api/API_ConfirmSubscription.html
+    def confirm_with_or_without_signature(params):
+        token = sns._p(params, "Token")
+        subscription = find(params, lambda it: token and it.get("token") == token)
+        answer = confirm_subscription(params)
+        if subscription is not None:
+            authenticated = sns._p(params, "AuthenticateOnUnsubscribe").lower() == "true"
+            subscription["attributes"]["ConfirmationWasAuthenticated"] = "true" if authenticated else "false"
+        return answer
+
+    # https://docs.aws.amazon.com/sns/latest/api/API_ListSubscriptionsByTopic.html
+    def list_without_arns_of_pending(params):
+        status, headers, body = list_subscriptions_by_topic(params)
+        topic, _ = sns._get_topic(sns._p(params, "TopicArn"))
+        text = body.decode() if isinstance(body, bytes) else body
+        for subscription in (topic or {}).get("subscriptions", []):
+            if not subscription["confirmed"]:
+                text = text.replace(f">{subscription['arn']}<", ">PendingConfirmation<")
+        return status, headers, text.encode() if isinstance(body, bytes) else text
+
+    def fanout_to_mail_too(topic_arn, msg_id, message, subject, message_structure="", message_attributes=None, *rest,
+                           **named):
+        fanout(topic_arn, msg_id, message, subject, message_structure, message_attributes, *rest, **named)
+        topic = sns._topic_by_arn_any_scope(topic_arn) or {}
+        for subscription in topic.get("subscriptions", []):
+            is_mail = subscription["protocol"] in ("email", "email-json") and subscription["confirmed"]
+            if is_mail and sns._matches_filter_policy(subscription, message_attributes or {}, message):
+                deliver_mail(subscription, subject, message)
+
+    sns._subscribe = subscribe_and_ask_for_confirmation
+    sns._confirm_subscription = confirm_with_or_without_signature
+    sns._list_subscriptions_by_topic = list_without_arns_of_pending
+    sns._fanout = fanout_to_mail_too
+
+
 def leading_keys(request):
     """The values of the partition key that a DynamoDB request names."""
     keys = []
@@ -187,4 +278,5 @@ def leading_keys(request):
 if __name__ == "__main__":
     correct_step_functions()
     correct_iam()
+    correct_sns()
     app.main()

@@ -11,11 +11,12 @@ use crate::repository::{
 
 /// Statements whose actions have no resource type at AWS, so that no ARN can be named:
 /// <https://docs.aws.amazon.com/service-authorization/latest/reference/reference.html>
-const WITHOUT_RESOURCE: [&str; 4] = [
+const WITHOUT_RESOURCE: [&str; 5] = [
     "XRayHasNoResourceTypes",
     "SendTaskSuccessHasNoResourceTypes",
     "LogDeliveryHasNoResourceTypes",
     "LogQueryResultsHaveNoResourceTypes",
+    "SubscriptionsHaveNoResourceTypes",
 ];
 
 fn resources_of_type(template: &Value, kind: &str) -> Vec<(String, Value)> {
@@ -434,6 +435,10 @@ fn the_deciding_rights_have_one_holder() {
             "EnableLoginVerifiesVotes",
         ),
         ("sns:Publish {\"Ref\":\"Topic\"}".to_owned(), "NotifyRole"),
+        (
+            "sns:Subscribe {\"Ref\":\"Topic\"}".to_owned(),
+            "SubscriberSubscribes",
+        ),
         ("dynamodb:PutItem vote#*".to_owned(), "ApprovalRole"),
         ("dynamodb:PutItem token#*".to_owned(), "ApprovalRole"),
         ("dynamodb:GetItem token#*".to_owned(), "ApprovalRole"),
@@ -473,11 +478,40 @@ fn enable_login_passes_its_role_to_scheduler_only() {
 }
 
 #[test]
+fn only_notify_publishes_to_people_and_only_the_deployment_subscribes_them() {
+    let template = template();
+    let policy = &template["Resources"]["TopicPolicy"]["Properties"];
+    assert_eq!(policy["Topics"], json!([{"Ref": "Topic"}]));
+    let statements = policy["PolicyDocument"]["Statement"].as_array().unwrap();
+    for (action, role) in [
+        ("sns:Publish", "NotifyRole"),
+        ("sns:Subscribe", "SubscriberRole"),
+    ] {
+        let denied = statements
+            .iter()
+            .find(|statement| statement["Action"] == action)
+            .unwrap();
+        assert_eq!(denied["Effect"], "Deny", "{action}");
+        assert_eq!(denied["Principal"], "*", "{action}");
+        assert_eq!(
+            denied["Condition"],
+            json!({"ArnNotEquals": {"aws:PrincipalArn": {"Fn::GetAtt": [role, "Arn"]}}}),
+            "{action}"
+        );
+    }
+}
+
+#[test]
 fn roles_for_services_are_taken_only_for_this_account() {
     let template = template();
     for (name, role) in resources_of_type(&template, "AWS::IAM::Role") {
         let statement = &role["Properties"]["AssumeRolePolicyDocument"]["Statement"][0];
-        let service = statement["Principal"]["Service"].as_str().unwrap();
+        let Some(service) = statement["Principal"]["Service"].as_str() else {
+            let people =
+                json!({"AWS": {"Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"}});
+            assert_eq!(statement["Principal"], people, "{name}");
+            continue;
+        };
         if service != "lambda.amazonaws.com" {
             assert_eq!(
                 statement["Condition"]["StringEquals"]["aws:SourceAccount"],
@@ -529,7 +563,7 @@ fn metrics_of(function: &str) -> BTreeSet<String> {
 }
 
 fn our_metrics() -> BTreeSet<String> {
-    ["reconcile", "disable-login"]
+    ["reconcile", "disable-login", "notify"]
         .into_iter()
         .flat_map(metrics_of)
         .collect()

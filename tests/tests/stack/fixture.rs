@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, RwLock};
 use xtask::deploy::Optimisation;
 use xtask::inbox::Message;
 use xtask::stack::{APPROVERS, Ended, Execution, REQUESTER, Stack};
@@ -19,9 +19,23 @@ pub(super) const SOON: Duration = Duration::from_secs(60);
 pub(super) const WINDOW: Duration = Duration::from_secs(10);
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
+/// Taken for writing by a test that must be the only one.
+static PLACE: RwLock<()> = RwLock::const_new(());
+
 /// Runs a test on the shared stack, which ends with the process. After a failure the functions' logs are kept.
 pub(super) fn on_stack(test: impl AsyncFnOnce(&'static Stack)) {
-    static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
+    let _among_others = RUNTIME.block_on(PLACE.read());
+    run_on_stack(test);
+}
+
+/// The same for a test that changes what all the others use.
+pub(super) fn alone_on_stack(test: impl AsyncFnOnce(&'static Stack)) {
+    let _alone = RUNTIME.block_on(PLACE.write());
+    run_on_stack(test);
+}
+
+fn run_on_stack(test: impl AsyncFnOnce(&'static Stack)) {
     static STACK: OnceCell<Stack> = OnceCell::const_new();
     let stack = RUNTIME.block_on(STACK.get_or_init(async || {
         let started = Stack::start("test", Optimisation::of_environment()).await;
