@@ -12,6 +12,7 @@ mod postgres {
     mod fixture;
     mod names;
     mod opening;
+    mod passwords;
     mod privileges;
     mod standby;
 }

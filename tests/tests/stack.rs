@@ -7,6 +7,7 @@
 mod stack {
     mod deciding;
     mod fixture;
+    mod passwords;
     mod refusals;
     mod rights;
     mod subscriptions;

@@ -51,6 +51,9 @@ pub enum Error {
     /// Secrets Manager, or the making of an IAM token.
     #[error("read the password of Latchkey's login: {0}")]
     Secret(String),
+    /// Secrets Manager, for the password of a window.
+    #[error("hand over the password of a window: {0}")]
+    WindowSecret(String),
     /// KMS.
     #[error("use the sealing key: {0}")]
     Seal(String),
@@ -90,7 +93,7 @@ impl Error {
             Self::RequestNotFound(_) => ErrorName::RequestNotFound,
             Self::RequestConflict { .. } => ErrorName::RequestConflict,
             Self::Rds(_) => ErrorName::DatabaseUnreachable,
-            Self::Secret(_) => ErrorName::SecretUnavailable,
+            Self::Secret(_) | Self::WindowSecret(_) => ErrorName::SecretUnavailable,
             Self::Seal(_) => ErrorName::SealUnavailable,
             Self::Message(_) => ErrorName::MessageNotSent,
             Self::Callback(_) => ErrorName::CallbackFailed,

@@ -12,5 +12,6 @@ pub mod seal;
 pub mod secret;
 pub mod table;
 pub mod task;
+pub mod window_secret;
 
 pub use error::Error;

@@ -13,6 +13,12 @@ use crate::error::chain;
 pub struct DatabasePassword(String);
 
 impl DatabasePassword {
+    /// Takes a password over.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
     /// The password itself, for the connection.
     #[must_use]
     pub fn expose(&self) -> &str {

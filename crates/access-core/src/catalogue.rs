@@ -117,6 +117,29 @@ pub struct RolePolicy {
     pub approval_deadline_seconds: i64,
     /// Whether access outside windows is reported or cut.
     pub mode: Mode,
+    /// Whose password opens it.
+    pub credential: RoleCredential,
+}
+
+/// Whose password opens a role during a window.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RoleCredential {
+    /// One that is made for the window, handed to the requester only, and ends with it. What a role's document means
+    /// that says nothing.
+    PerWindow,
+    /// The one that the role has: everyone who knows it gets in. What a request of release 0.1 means, which made no
+    /// passwords.
+    #[default]
+    Existing,
+}
+
+impl RoleCredential {
+    /// Whether the role keeps the password that it has.
+    #[must_use]
+    pub fn is_existing(&self) -> bool {
+        *self == Self::Existing
+    }
 }
 
 /// What happens to access outside windows.
@@ -431,6 +454,18 @@ impl RolePolicy {
                 None
             }
         });
+        let credential = match object.optional_text("credential", faults) {
+            None | Some("per_window") => RoleCredential::PerWindow,
+            Some("existing") => RoleCredential::Existing,
+            Some(_) => {
+                faults.add(
+                    FaultName::InvalidValue,
+                    "$.credential",
+                    "give \"per_window\" or \"existing\"",
+                );
+                RoleCredential::PerWindow
+            }
+        };
         object.finish(faults);
         Some(Self {
             role: role?,
@@ -441,6 +476,7 @@ impl RolePolicy {
             max_ahead_seconds: max_ahead_seconds?,
             approval_deadline_seconds: approval_deadline_seconds?,
             mode: mode?,
+            credential,
         })
     }
 }

@@ -73,6 +73,12 @@ pub enum FaultName {
     NotApproved,
     /// The window has ended, or was ended, before it could be opened.
     WindowOver,
+    /// The catalogue does not say which IAM principals the requester is, so nobody could read the window's password.
+    NoPrincipals,
+    /// The role can log in already, and not through a window of ours.
+    OpenOutsideWindows,
+    /// The functions that the DBA installed are older than this release needs.
+    InstallationTooOld,
     /// Somebody closed the role by hand inside the window; that is never undone.
     ClosedByHand,
 }
@@ -115,6 +121,9 @@ impl FaultName {
             Self::WindowTooLongForDatabase => "WindowTooLongForDatabase",
             Self::NotApproved => "NotApproved",
             Self::WindowOver => "WindowOver",
+            Self::NoPrincipals => "NoPrincipals",
+            Self::OpenOutsideWindows => "OpenOutsideWindows",
+            Self::InstallationTooOld => "InstallationTooOld",
             Self::ClosedByHand => "ClosedByHand",
         }
     }

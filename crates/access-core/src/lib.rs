@@ -9,6 +9,7 @@ pub mod decision;
 pub mod document;
 pub mod drift;
 pub mod fault;
+pub mod handover;
 pub mod language;
 pub mod names;
 pub mod plain_text;
@@ -18,7 +19,9 @@ pub mod subscription;
 pub mod time;
 pub mod window;
 
-pub use catalogue::{CaSource, Database, Location, Login, Mode, Person, RolePolicy};
+pub use catalogue::{
+    CaSource, Database, Location, Login, Mode, Person, RoleCredential, RolePolicy,
+};
 pub use converge::carry_out::{LoginSeen, Windows};
 pub use converge::{Desired, WindowRow};
 pub use decision::{CannotApprove, Decision, Verdict, Vote};

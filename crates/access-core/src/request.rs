@@ -7,11 +7,12 @@ use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::catalogue::{Database, Mode, Person, RolePolicy};
+use crate::catalogue::{Database, Mode, Person, RoleCredential, RolePolicy};
 use crate::document::Object;
 use crate::fault::{FaultName, Faults};
 use crate::language::Language;
 use crate::names::{NameError, PersonId, RequestId, RoleName, TargetId};
+use crate::principal::Principal;
 use crate::time;
 use crate::window::{Window, WindowSpec};
 
@@ -76,6 +77,12 @@ pub struct Request {
     pub min_duration_seconds: i64,
     /// What happens to access outside windows.
     pub mode: Mode,
+    /// Whose password opens the role.
+    #[serde(default, skip_serializing_if = "RoleCredential::is_existing")]
+    pub credential: RoleCredential,
+    /// The IAM principals that are the requester: they alone read the window's password.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requester_principals: Vec<Principal>,
     /// How to reach the database, pinned: closing uses this whatever the catalogue says by then.
     pub database: Database,
     /// The versions of the catalogue documents that this was resolved against.
@@ -247,6 +254,16 @@ impl RequestDraft {
                 "choose another role; this one is Latchkey's own login",
             );
         }
+        if let (Some((policy, _)), Some((requester, _))) = (policy, requester)
+            && policy.credential == RoleCredential::PerWindow
+            && requester.principals.is_empty()
+        {
+            faults.add(
+                FaultName::NoPrincipals,
+                "$.requester",
+                "ask the platform team to name your IAM user or role in your document; only that may read the window's password",
+            );
+        }
         let zone = database.and_then(|(database, _)| database.time_zone);
         let window = self.resolve_window(zone, policy.map(|(policy, _)| policy), now, faults);
         let approvers = policy.map(|(policy, _)| self.resolve_approvers(policy, found, faults));
@@ -292,6 +309,8 @@ impl RequestDraft {
             required_approvals: policy.required_approvals,
             min_duration_seconds: policy.min_duration_seconds,
             mode: policy.mode,
+            credential: policy.credential,
+            requester_principals: requester.principals.clone(),
             database: database.clone(),
             catalogue_versions,
         })
@@ -533,7 +552,9 @@ pub(crate) mod tests {
                 name: id.to_uppercase(),
                 mailbox: format!("{id}@example.com"),
                 language: Language::English,
-                principals: Vec::new(),
+                principals: vec![Principal::User(format!(
+                    "arn:aws:iam::123456789012:user/{id}"
+                ))],
             };
             (person.id.clone(), (person, 1))
         };
@@ -586,6 +607,31 @@ pub(crate) mod tests {
         assert_eq!(request.decide_by, now() + Duration::minutes(119));
         assert_eq!(request.catalogue_versions["roles/orders/breakglass"], 7);
         assert_eq!(request.catalogue_versions["databases/orders"], 3);
+    }
+
+    #[test]
+    fn a_windows_password_needs_somebody_who_may_read_it() {
+        let id = RequestId::of_execution("arn", 0);
+        let resolved = |credential, principals: &[Principal]| {
+            let mut found = found();
+            found.role.as_mut().unwrap().0.credential = credential;
+            let riko = PersonId::new("riko").unwrap();
+            found.people.get_mut(&riko).unwrap().0.principals = principals.to_vec();
+            let mut faults = Faults::new();
+            let draft = RequestDraft::read(&input(), &mut faults);
+            let request = draft.resolve(&found, id.clone(), "arn", now(), &mut faults);
+            let faults: Vec<_> = faults.as_slice().iter().map(|fault| fault.name).collect();
+            (request, faults)
+        };
+        let riko = Principal::User("arn:aws:iam::123456789012:user/riko".to_owned());
+        let (request, _) = resolved(RoleCredential::PerWindow, std::slice::from_ref(&riko));
+        let request = request.unwrap();
+        assert_eq!(request.credential, RoleCredential::PerWindow);
+        assert_eq!(request.requester_principals, [riko]);
+        let (request, faults) = resolved(RoleCredential::PerWindow, &[]);
+        assert_eq!(faults, [FaultName::NoPrincipals]);
+        assert_eq!(request, None);
+        assert!(resolved(RoleCredential::Existing, &[]).0.is_some());
     }
 
     #[test]

@@ -108,11 +108,22 @@ fn roles() {
         ("/min_duration", json!(8)),
         ("/mode", json!("off")),
         ("/mode", Value::Null),
+        ("/credential", json!("shared")),
+        ("/credential", json!(true)),
         ("/topic", json!("arn:x")),
     ];
-    let mut with_minimum = sound.clone();
-    with_minimum["min_duration"] = json!("PT5M");
-    check(ROLE, reader(Kind::Role), &[sound, with_minimum], &changes);
+    let with = |field: &str, value: Value| {
+        let mut document = sound.clone();
+        document[field] = value;
+        document
+    };
+    let sound = [
+        sound.clone(),
+        with("min_duration", json!("PT5M")),
+        with("credential", json!("existing")),
+        with("credential", json!("per_window")),
+    ];
+    check(ROLE, reader(Kind::Role), &sound, &changes);
 }
 
 #[test]

@@ -19,7 +19,8 @@
 --
 -- SQLSTATEs that are raised here: 42704 not registered, 22023 end out of range, 55006 prepared transaction,
 -- LK001 the role changed its identity, LK002 it could undo its own window, LK003 it can log in,
--- LK004 it cannot be registered or unregistered, LK005 somebody took LOGIN from it by hand.
+-- LK004 it cannot be registered or unregistered, LK005 somebody took LOGIN from it by hand, LK006 it can log in with
+-- another password, LK007 not a SCRAM verifier.
 BEGIN;
 SET LOCAL client_min_messages = warning;
 SET LOCAL search_path = pg_catalog, pg_temp;
@@ -88,6 +89,8 @@ CREATE TABLE IF NOT EXISTS latchkey.target (
 COMMENT ON TABLE latchkey.target IS 'The roles Latchkey may open and close; written by latchkey.register and latchkey.unregister.';
 REVOKE ALL ON TABLE latchkey.target FROM PUBLIC;
 GRANT SELECT ON TABLE latchkey.target TO latchkey_killer;
+-- The password that was made for a window: a fingerprint of it while it stands, and why it could not be taken away.
+ALTER TABLE latchkey.target ADD COLUMN IF NOT EXISTS password_id text, ADD COLUMN IF NOT EXISTS password_kept text;
 
 -- Openings by the DBA in an outage, when nobody can be asked. reconcile adopts them as windows.
 CREATE TABLE IF NOT EXISTS latchkey.opening_by_hand (
@@ -103,6 +106,8 @@ REVOKE ALL ON TABLE latchkey.opening_by_hand FROM PUBLIC;
 
 -- Their results may change from one release to the next, which CREATE OR REPLACE cannot do.
 DROP FUNCTION IF EXISTS latchkey.open(text, timestamptz);
+DROP FUNCTION IF EXISTS latchkey.open(text, timestamptz, text, text);
+DROP FUNCTION IF EXISTS latchkey.window_password(text);
 DROP FUNCTION IF EXISTS latchkey.extend(text, timestamptz);
 DROP FUNCTION IF EXISTS latchkey.narrow(text, timestamptz);
 DROP FUNCTION IF EXISTS latchkey.close(text);
@@ -130,7 +135,11 @@ END $$;
 -- Gives LOGIN until an end within the registered limit. The end is set in the same statement, so that a password login
 -- ends by itself even if nobody is alive to close it. A later end of a role that can log in stays: it belongs to another
 -- window, and narrow is for that. May wait for a lock: statement_timeout bounds it.
-CREATE FUNCTION latchkey.open(p_role text, p_until timestamptz) RETURNS timestamptz
+--
+-- With a verifier, the role gets a password for this window in that same statement. Only a SCRAM-SHA-256 verifier is
+-- taken, so that no password is ever sent here or logged; p_password_id is a fingerprint of the password behind it. While
+-- the role can log in, another password is refused (LK006): it would lock out whoever was given the first.
+CREATE FUNCTION latchkey.open(p_role text, p_until timestamptz, p_verifier text, p_password_id text) RETURNS timestamptz
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   v_oid    oid := latchkey.registered_oid(p_role);
@@ -155,6 +164,12 @@ BEGIN
   IF p_until IS NULL OR NOT isfinite(p_until) OR p_until <= clock_timestamp() OR p_until > v_limit THEN
     RAISE EXCEPTION 'end of window is in the past or out of range' USING ERRCODE = '22023';
   END IF;
+  -- Stricter than PostgreSQL, which takes whatever it does not recognise for a password in clear.
+  IF p_verifier IS NOT NULL
+     AND (p_verifier !~ '^SCRAM-SHA-256\$[1-9][0-9]{3,5}:[A-Za-z0-9+/]{22}==\$[A-Za-z0-9+/]{43}=:[A-Za-z0-9+/]{43}=$'
+          OR p_password_id IS NULL OR p_password_id !~ '^[A-Za-z0-9_-]{43}$') THEN
+    RAISE EXCEPTION 'this is not a SCRAM-SHA-256 verifier with its fingerprint' USING ERRCODE = 'LK007';
+  END IF;
   -- From here on we hold the role's row: what is read now stays so until the end.
   EXECUTE format('ALTER ROLE %I CONNECTION LIMIT %s', p_role, v_target.max_connections);
   SELECT r.rolcanlogin, r.rolvaliduntil INTO v_role FROM pg_roles r WHERE r.oid = v_oid;
@@ -167,13 +182,28 @@ BEGIN
     END IF;
     v_until := greatest(p_until, v_role.rolvaliduntil);
   END IF;
-  EXECUTE format('ALTER ROLE %I VALID UNTIL %L LOGIN', p_role, v_until);
+  IF p_verifier IS NULL THEN
+    EXECUTE format('ALTER ROLE %I VALID UNTIL %L LOGIN', p_role, v_until);
+  ELSE
+    SELECT t.* INTO v_target FROM latchkey.target t WHERE t.role_oid = v_oid;
+    IF v_role.rolcanlogin AND v_target.password_id IS DISTINCT FROM p_password_id THEN
+      RAISE EXCEPTION 'role can log in with another password' USING ERRCODE = 'LK006';
+    END IF;
+    EXECUTE format('ALTER ROLE %I PASSWORD %L VALID UNTIL %L LOGIN', p_role, p_verifier, v_until);
+    UPDATE latchkey.target t SET password_id = p_password_id, password_kept = NULL WHERE t.role_oid = v_oid;
+  END IF;
   -- It may have waited for a lock, past the end: that gives nothing.
   IF p_until <= clock_timestamp() THEN
     RAISE EXCEPTION 'window ended while it was being opened' USING ERRCODE = '22023';
   END IF;
   RETURN v_until;
 END $$;
+
+-- The same for a role whose password is the business of others.
+CREATE FUNCTION latchkey.open(p_role text, p_until timestamptz) RETURNS timestamptz
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  SELECT latchkey.open(p_role, p_until, NULL, NULL)
+$$;
 
 -- Moves the end of a login to a later one within the registered limit. It gives no LOGIN, so it cannot undo a NOLOGIN that
 -- somebody has made by hand, even at the same moment.
@@ -218,6 +248,7 @@ END $$;
 
 -- Takes LOGIN, by OID: also from a role that was renamed or given attributes in between. Never refuses a registered role,
 -- never waits long. Answers whether the role was then seen without LOGIN; its sessions are the business of sweep.
+-- A password that was made for a window goes with it; one that the DBA set is left alone.
 --   55P03  a session of the role holds its own row (BEGIN; ALTER ROLE CURRENT_USER PASSWORD ...)
 --   XX000  "tuple concurrently updated": that session has just committed
 -- After both: sweep with force, and close again.
@@ -226,6 +257,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock
 DECLARE
   v_oid  oid := latchkey.registered_oid(p_role);
   v_name text;
+  v_kept text;
 BEGIN
   SELECT r.rolname::text INTO v_name FROM pg_roles r WHERE r.oid = v_oid;
   IF NOT FOUND THEN
@@ -238,6 +270,21 @@ BEGIN
   EXCEPTION WHEN OTHERS THEN
     NULL;  -- such as rds.restrict_password_commands: NOLOGIN must stand
   END;
+  IF EXISTS (SELECT FROM latchkey.target t WHERE t.role_oid = v_oid AND t.password_id IS NOT NULL) THEN
+    BEGIN
+      EXECUTE format('ALTER ROLE %I PASSWORD NULL', v_name);
+    EXCEPTION WHEN OTHERS THEN
+      v_kept := SQLSTATE;  -- the same; latchkey.window_password tells
+    END;
+    BEGIN
+      PERFORM FROM latchkey.target t WHERE t.role_oid = v_oid FOR UPDATE NOWAIT;
+      UPDATE latchkey.target t
+         SET password_id = CASE WHEN v_kept IS NOT NULL THEN t.password_id END, password_kept = v_kept
+       WHERE t.role_oid = v_oid;
+    EXCEPTION WHEN OTHERS THEN
+      NULL;  -- somebody holds the row: the next closing writes it down
+    END;
+  END IF;
   RETURN (SELECT NOT r.rolcanlogin FROM pg_roles r WHERE r.oid = v_oid);
 END $$;
 
@@ -286,6 +333,15 @@ BEGIN
     AND CASE WHEN v_before_16 THEN NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = state.role_oid AND r.rolreplication)
              ELSE EXISTS (SELECT FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.member
                            WHERE m.roleid = state.role_oid AND r.rolname = 'latchkey_owner' AND m.admin_option) END;
+END $$;
+
+-- The fingerprint of the password that was made for a window and stands; and, after a closing that could not take it away,
+-- the SQLSTATE of that. Changes nothing and works on a standby.
+CREATE FUNCTION latchkey.window_password(p_role text, OUT password_id text, OUT password_kept text)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  SELECT t.password_id, t.password_kept INTO window_password.password_id, window_password.password_kept
+    FROM latchkey.target t WHERE t.role_oid = latchkey.registered_oid(p_role);
 END $$;
 
 -- Called by the DBA in an outage, when nobody can be asked: the same checks and the same limit as any opening, and an end
@@ -379,7 +435,8 @@ BEGIN
   VALUES (v_role.rolname, v_role.oid, p_max_window, p_max_connections, current_user, now())
   ON CONFLICT (role_name) DO UPDATE
      SET role_oid = excluded.role_oid, max_window = excluded.max_window, max_connections = excluded.max_connections,
-         registered_by = excluded.registered_by, registered_at = excluded.registered_at;
+         registered_by = excluded.registered_by, registered_at = excluded.registered_at,
+         password_id = CASE WHEN t.role_oid = excluded.role_oid THEN t.password_id END;
   RETURN format('%s is registered: windows up to %s, %s connections; it %s', quote_ident(p_role), p_max_window,
                 p_max_connections, CASE WHEN v_role.rolcanlogin THEN 'can log in now' ELSE 'cannot log in now' END);
 END $$;
@@ -477,13 +534,16 @@ GRANT EXECUTE ON FUNCTION latchkey.sweep(text, boolean) TO latchkey_opener, latc
 SET LOCAL ROLE latchkey_owner;
 REVOKE CREATE ON SCHEMA latchkey FROM latchkey_killer;
 REVOKE ALL ON FUNCTION latchkey.registered_oid(text), latchkey.open(text, timestamptz), latchkey.close(text),
+  latchkey.open(text, timestamptz, text, text), latchkey.window_password(text),
   latchkey.extend(text, timestamptz), latchkey.narrow(text, timestamptz),
   latchkey.state(text), latchkey.registered(), latchkey.openings_by_hand(text),
   latchkey.open_by_hand(text, timestamptz, text), latchkey.register(text, interval, int), latchkey.unregister(text)
   FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION latchkey.close(text), latchkey.narrow(text, timestamptz), latchkey.state(text),
-  latchkey.registered(), latchkey.openings_by_hand(text) TO latchkey_opener, latchkey_closer;
-GRANT EXECUTE ON FUNCTION latchkey.open(text, timestamptz), latchkey.extend(text, timestamptz) TO latchkey_opener;
+  latchkey.registered(), latchkey.openings_by_hand(text), latchkey.window_password(text)
+  TO latchkey_opener, latchkey_closer;
+GRANT EXECUTE ON FUNCTION latchkey.open(text, timestamptz), latchkey.open(text, timestamptz, text, text),
+  latchkey.extend(text, timestamptz) TO latchkey_opener;
 
 -- The DBA registers, looks and closes by hand; the borrowed rights are given back.
 DO $$
@@ -496,7 +556,8 @@ BEGIN
   EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE latchkey.target TO %I', v_dba);
   EXECUTE format('GRANT EXECUTE ON FUNCTION latchkey.register(text, interval, int), latchkey.unregister(text), '
                  'latchkey.close(text), latchkey.state(text), latchkey.registered(), '
-                 'latchkey.openings_by_hand(text), latchkey.open_by_hand(text, timestamptz, text) TO %I', v_dba);
+                 'latchkey.openings_by_hand(text), latchkey.window_password(text), '
+                 'latchkey.open_by_hand(text, timestamptz, text) TO %I', v_dba);
   SET LOCAL ROLE latchkey_killer;
   EXECUTE format('GRANT EXECUTE ON FUNCTION latchkey.sweep(text, boolean) TO %I', v_dba);
   PERFORM set_config('role', v_dba, true);

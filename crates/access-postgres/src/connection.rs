@@ -13,7 +13,9 @@ use tokio_postgres::{Client, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::login::SecretKind;
-use crate::{Error, Login, RoleState, Swept, TlsSettings};
+use crate::{
+    Error, Fingerprint, Login, RoleState, StandingPassword, Swept, TlsSettings, WindowPassword,
+};
 
 /// One server of a cluster, and the database in it where `install.sql` was run.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -343,6 +345,56 @@ impl Connection {
         )
         .await?;
         Ok(())
+    }
+
+    /// As [`Connection::open_login`], and in the same statement gives the role `password`, of which only a verifier
+    /// leaves this process. A role that can log in already keeps its password, unless it is this one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AnotherPasswordStands`], [`Error::NotInstalled`] for an installation that knows no passwords, and as
+    /// [`Connection::open_login`].
+    pub async fn open_login_with_password(
+        &self,
+        role: &str,
+        until: DateTime<Utc>,
+        password: &WindowPassword,
+    ) -> Result<(), Error> {
+        self.ask(
+            role,
+            "SELECT latchkey.open($1, $2, $3, $4)",
+            &[
+                (&role, Type::TEXT),
+                (&until, Type::TIMESTAMPTZ),
+                (&password.verifier(), Type::TEXT),
+                (&password.fingerprint().as_str(), Type::TEXT),
+            ],
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// What the database knows of the password that was made for a window of this role.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotInstalled`] for an installation that knows no passwords, and as [`Connection::role_state`].
+    pub async fn standing_password(&self, role: &str) -> Result<StandingPassword, Error> {
+        let row = self
+            .ask(
+                role,
+                "SELECT password_id, password_kept FROM latchkey.window_password($1)",
+                &[(&role, Type::TEXT)],
+            )
+            .await?;
+        self.decode(|| {
+            Ok(StandingPassword {
+                fingerprint: row
+                    .try_get::<_, Option<String>>(0)?
+                    .map(Fingerprint::from_text),
+                kept_because: row.try_get(1)?,
+            })
+        })
     }
 
     /// Takes LOGIN from the role, whatever it is called now; again is fine. Ends no session.

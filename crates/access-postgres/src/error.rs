@@ -212,6 +212,15 @@ pub enum Error {
         #[source]
         source: tokio_postgres::Error,
     },
+    /// The role can log in with another password, which somebody was given (LK006).
+    #[error("role {role:?} can log in with another password already, which is left as it is")]
+    AnotherPasswordStands {
+        /// The role.
+        role: String,
+        /// What the server says.
+        #[source]
+        source: tokio_postgres::Error,
+    },
     /// Somebody else holds or has just changed the role's row (55P03, XX000, 40001, 40P01).
     #[error("role {role:?} is locked or was changed at the same moment")]
     RoleLocked {
@@ -280,6 +289,7 @@ impl Error {
             | Self::CouldUndoItsWindow { .. }
             | Self::ClosedByHand { .. }
             | Self::StillOpen { .. }
+            | Self::AnotherPasswordStands { .. }
             | Self::OwnsPreparedTransaction { .. }
             | Self::WindowOutOfRange { .. }
             | Self::TooManyFacts { .. }
@@ -354,6 +364,7 @@ impl Error {
                 COULD_UNDO_ITS_WINDOW => Self::CouldUndoItsWindow { role, source },
                 STILL_OPEN => Self::StillOpen { role, source },
                 CLOSED_BY_HAND => Self::ClosedByHand { role, source },
+                ANOTHER_PASSWORD => Self::AnotherPasswordStands { role, source },
                 _ => Self::Unexpected { endpoint, source },
             },
         }
@@ -387,3 +398,4 @@ const CHANGED_IDENTITY: &str = "LK001";
 const COULD_UNDO_ITS_WINDOW: &str = "LK002";
 const STILL_OPEN: &str = "LK003";
 const CLOSED_BY_HAND: &str = "LK005";
+const ANOTHER_PASSWORD: &str = "LK006";

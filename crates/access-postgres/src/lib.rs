@@ -9,6 +9,7 @@ mod connection;
 mod error;
 mod facts;
 mod login;
+mod password;
 mod role;
 mod tls;
 
@@ -19,6 +20,7 @@ pub use connection::{Connection, Endpoint, OpeningByHand, Server, SystemIdentifi
 pub use error::Error;
 pub use facts::{FACTS_SQL, ListedDatabase, MAX_FACTS};
 pub use login::{Login, Password};
+pub use password::{Fingerprint, StandingPassword, WindowPassword};
 pub use role::{Obstacle, RoleState, Swept, ValidUntil};
 pub use tls::{TlsSettings, TrustedRoots};
 

@@ -97,7 +97,12 @@ pub static ENGLISH: Texts = Texts {
         next_is_open_now: "The login is open now.",
         next_opens_at: |start| format!("The login opens at {start}."),
         next_is_open: |role| {
-            format!("While it is open, everyone who holds the credentials of {role} can log in.")
+            format!("While it is open, everyone who knows the password of {role} can log in.")
+        },
+        next_is_open_for: |requester| {
+            format!(
+                "A password is made for this window. Only {requester} can read it, and it ends when the role is closed."
+            )
         },
         next_closes_at: |end| {
             format!(
@@ -244,6 +249,7 @@ pub static ENGLISH: Texts = Texts {
         link_is_personal: "This link is yours alone. Whoever holds it can decide in your name, so do not forward this message. Opening the link decides nothing.",
         opened_subject: |target| format!("Latchkey: login open on {target}"),
         opened: |role, target| format!("The login of role {role} on {target} is open."),
+        read_password: "The password is in a secret that only you can read. To see it, run as yourself:",
         closed_subject: |target| format!("Latchkey: login closed on {target}"),
         closed: |role, target, at| {
             format!(

@@ -89,7 +89,12 @@ pub static JAPANESE: Texts = Texts {
         next_is_open_now: "現在、ログインできる状態です。",
         next_opens_at: |start| format!("{start} にログインできるようになります。"),
         next_is_open: |role| {
-            format!("利用時間中は、{role} の認証情報を持つ人なら誰でもログインできます。")
+            format!("利用時間中は、{role} のパスワードを知っている人なら誰でもログインできます。")
+        },
+        next_is_open_for: |requester| {
+            format!(
+                "今回の利用専用のパスワードが発行されます。読めるのは {requester} さんだけで、ロールが閉じられると無効になります。"
+            )
         },
         next_closes_at: |end| {
             format!(
@@ -239,6 +244,7 @@ pub static JAPANESE: Texts = Texts {
         opened: |role, target| {
             format!("{target} のロール {role} でログインできるようになりました。")
         },
+        read_password: "パスワードは、あなただけが読めるシークレットに保存されています。ご本人の権限で次のコマンドを実行してください：",
         closed_subject: ENGLISH.message.closed_subject,
         closed: |role, target, at| {
             format!(

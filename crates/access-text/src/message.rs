@@ -28,6 +28,11 @@ pub struct Message {
 pub enum Announcement {
     /// The login was opened. The view's window is what was settled.
     Opened,
+    /// The same, to the requester, whose password is in a secret.
+    OpenedWithPassword {
+        /// The command that reads it, for a shell.
+        read_it: String,
+    },
     /// The login was closed, and proved closed at this moment.
     Closed {
         /// When it was observed.
@@ -102,6 +107,14 @@ pub fn announce(
             (says.opened_subject)(target),
             (says.opened)(&role, target),
             next(texts, &[text.risk.clone(), text.closing.clone()]),
+        ),
+        Announcement::OpenedWithPassword { read_it } => (
+            (says.opened_subject)(target),
+            (says.opened)(&role, target),
+            paragraphs(&[
+                format!("{}\n    {read_it}", says.read_password),
+                next(texts, std::slice::from_ref(&text.closing)),
+            ]),
         ),
         Announcement::Closed { at, left_behind } => (
             (says.closed_subject)(target),

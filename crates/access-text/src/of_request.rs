@@ -23,6 +23,7 @@ impl RequestView {
             role: request.role.to_string(),
             requester: person(&request.requester),
             reason: request.reason.clone(),
+            credential: request.credential,
             window: match settled {
                 Some(window) => fixed(window),
                 None => undecided(request, narrowing),

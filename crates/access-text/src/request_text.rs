@@ -1,6 +1,7 @@
 //! A request in words: the parts that pages and messages share.
 
 use access_core::Narrowing;
+use access_core::RoleCredential;
 use access_core::plain_text::{
     Layout, REPLACEMENT, code_points, is_neutralised, is_refused_in_names, neutralise, shorten,
 };
@@ -131,7 +132,12 @@ impl RequestText {
                 .map(|decision| decision_text(texts, request, decision))
                 .collect(),
             opening: opening(texts, request, now),
-            risk: (texts.request.next_is_open)(&name(&request.role)),
+            risk: match request.credential {
+                RoleCredential::PerWindow => {
+                    (texts.request.next_is_open_for)(&line(&request.requester.name))
+                }
+                RoleCredential::Existing => (texts.request.next_is_open)(&name(&request.role)),
+            },
             closing: closing(texts, request),
             expiry: is_waiting
                 .then(|| (texts.request.next_expires)(&moment(request.decide_by).utc)),

@@ -1,6 +1,7 @@
 //! What pages and messages are made of: plain data, filled from the table by the functions.
 
 use access_core::Narrowing;
+use access_core::RoleCredential;
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 
@@ -67,6 +68,8 @@ pub struct RequestView {
     pub requester: PersonView,
     /// Why, as the requester wrote it.
     pub reason: String,
+    /// Whose password opens the role.
+    pub credential: RoleCredential,
     /// When the login is open, as far as approvers have left it.
     pub window: WindowView,
     /// What was asked for, if approvers left less.

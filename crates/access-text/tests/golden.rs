@@ -51,6 +51,7 @@ fn request() -> RequestView {
             .to_owned(),
         window: WindowView::Fixed { start: at("2026-11-22T10:00:00Z"), end: at("2026-11-22T11:30:00Z") },
         asked: None,
+        credential: access_core::RoleCredential::Existing,
         zone: Tz::Asia__Tokyo,
         decide_by: at("2026-11-22T10:00:00Z"),
         required_approvals: 2,
@@ -192,6 +193,7 @@ fn late() -> RequestView {
             end: at("2026-11-22T09:00:00Z"),
         },
         decide_by: at("2026-11-22T09:00:00Z"),
+        credential: access_core::RoleCredential::Existing,
         zone: Tz::UTC,
         ..request()
     }
@@ -591,6 +593,18 @@ fn announcements() {
     let later = at("2026-11-22T11:30:02Z");
     check_message("opened", |texts| {
         announce(texts, &approved(), &Announcement::Opened, start)
+    });
+    let per_window = RequestView {
+        credential: access_core::RoleCredential::PerWindow,
+        ..approved()
+    };
+    check_message("opened_per_window", |texts| {
+        announce(texts, &per_window, &Announcement::Opened, start)
+    });
+    let read_it = "aws secretsmanager get-secret-value --region eu-west-1 --secret-id latchkey/prod/windows/r-x".to_owned();
+    let with_password = Announcement::OpenedWithPassword { read_it };
+    check_message("opened_with_password", |texts| {
+        announce(texts, &per_window, &with_password, start)
     });
     check_message("closed", |texts| {
         announce(texts, &approved(), &closed(later, &[]), later)

@@ -35,6 +35,7 @@ fn request(text: &str) -> RequestView {
             end: now() + hour * 2,
         },
         asked: None,
+        credential: access_core::RoleCredential::Existing,
         zone: Tz::Asia__Tokyo,
         decide_by: now() + hour,
         required_approvals: 2,

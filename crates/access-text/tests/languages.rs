@@ -98,6 +98,7 @@ fn requests() -> Vec<RequestView> {
                 role: "kanri".to_owned(),
                 requester: person("hanako", "鈴木花子"),
                 reason: "夜間バッチの障害対応です。".to_owned(),
+                credential: access_core::RoleCredential::Existing,
                 window: window.clone(),
                 asked: (!decisions.is_empty()).then(|| fixed.clone()),
                 zone: Tz::Asia__Tokyo,

@@ -9,7 +9,7 @@ use access_core::converge::carry_out::{
 };
 use access_core::{LoginSeen, RequestId, RoleName, TargetId, Windows};
 use access_postgres::{
-    Connection, NotProved, ProofOfClosing, RoleState, SystemIdentifier, ValidUntil,
+    Connection, NotProved, ProofOfClosing, RoleState, SystemIdentifier, ValidUntil, WindowPassword,
 };
 use chrono::{DateTime, SecondsFormat, Utc};
 use tokio::time::Instant;
@@ -167,6 +167,8 @@ pub struct RoleToOpen<'a> {
     pub to_close: RoleToClose<'a>,
     /// To the pinned server.
     pub connection: &'a Connection,
+    /// The password made for the window; `None` leaves the role the one that it has.
+    pub password: Option<&'a WindowPassword>,
 }
 
 impl ClosableRole for RoleToOpen<'_> {
@@ -190,7 +192,15 @@ impl OpenableRole for RoleToOpen<'_> {
 
     async fn open(&self, until: DateTime<Utc>) -> Result<bool, Error> {
         let role = self.to_close.role.as_str();
-        match self.connection.open_login(role, until).await {
+        let opened = match self.password {
+            Some(password) => {
+                self.connection
+                    .open_login_with_password(role, until, password)
+                    .await
+            }
+            None => self.connection.open_login(role, until).await,
+        };
+        match opened {
             Ok(()) => Ok(true),
             Err(access_postgres::Error::ClosedByHand { .. }) => Ok(false),
             Err(error) => Err(error.into()),

@@ -117,6 +117,12 @@ impl Reach {
 }
 
 impl Located<'_> {
+    /// The server that takes changes.
+    #[must_use]
+    pub fn writer(&self) -> &HostPort {
+        &self.servers.writer
+    }
+
     /// Connects to the server that takes changes.
     ///
     /// # Errors

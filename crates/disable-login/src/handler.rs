@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use access_aws::table::{Closing, FactsTaken, StoredRequest, Table};
+use access_aws::window_secret::WindowSecrets;
 use access_contract::payload::{Answer, DisableLogin, Outcome};
 use access_contract::{ErrorName, Status};
 use access_core::converge::carry_out::{self, Closing as Closed};
@@ -21,9 +22,13 @@ const PROOF_DEADLINE: Duration = Duration::from_secs(40);
 /// How long looking for what the window left behind may delay the message; the role is closed by then.
 const FACTS_LIMIT: Duration = Duration::from_secs(10);
 
+/// How long asking after the password may delay it besides.
+const PASSWORD_LIMIT: Duration = Duration::from_secs(5);
+
 pub(crate) struct Handler {
     pub(crate) table: Table,
     pub(crate) deployment: String,
+    pub(crate) window_secrets: WindowSecrets,
     pub(crate) reach: Reach,
     pub(crate) now: fn() -> DateTime<Utc>,
 }
@@ -155,7 +160,11 @@ impl Handler {
             }
             Closed::Proved(proof) => proved(id, &proof, invoked_at),
         };
-        let left_behind = self.left_behind(&stored).await;
+        let mut left_behind = self.left_behind(&stored).await;
+        if closing.open_until.is_none() && !stored.request.credential.is_existing() {
+            let kept = timeout(PASSWORD_LIMIT, self.password_kept(&stored)).await;
+            left_behind.lines.extend(kept.ok().flatten());
+        }
         let closing = Closing {
             // A window that covers by now may have opened the role again: then nobody is told that it is closed.
             open_until: carry_out::covered_until(&list)
@@ -178,6 +187,7 @@ impl Handler {
             .record_closing(&stored.request, Status::Open, status, closing)
             .await
             .map_err(aws)?;
+        self.forget_password(stored).await;
         Ok(outcome(closing))
     }
 
@@ -215,6 +225,40 @@ impl Handler {
             tracing::warn!(request_id = %id, "facts after were not kept; the differences are");
         }
         Ok(LeftBehind::between(&before, &after))
+    }
+
+    /// That the window's password could not be taken away, if so. Nobody can log in with it, since LOGIN is gone, and the
+    /// next window sets another one; but the database's owner should know.
+    async fn password_kept(&self, stored: &StoredRequest) -> Option<String> {
+        let request = &stored.request;
+        let looked = async {
+            let located = self.reach.locate(&request.database).await?;
+            let connection = located.connect(&request.database.closer).await?;
+            let standing = connection.standing_password(request.role.as_str()).await?;
+            connection.end().await;
+            Ok::<_, database_shell::Error>(standing)
+        };
+        match looked.await {
+            Ok(standing) => standing.kept_because.map(|sqlstate| {
+                tracing::error!(request_id = %request.request_id, sqlstate, "the window's password was not taken away");
+                format!("+ the window's password: PASSWORD NULL was refused with SQLSTATE {sqlstate}")
+            }),
+            Err(error) => {
+                tracing::warn!(request_id = %request.request_id, "not known whether the password is gone: {error}");
+                None
+            }
+        }
+    }
+
+    /// Deletes the secret with the window's password. What fails here reconcile does later: the role is closed.
+    async fn forget_password(&self, stored: &StoredRequest) {
+        let request = &stored.request;
+        if request.credential.is_existing() {
+            return;
+        }
+        if let Err(error) = self.window_secrets.delete(&request.request_id).await {
+            tracing::error!(request_id = %request.request_id, "the window's secret was not deleted: {error}");
+        }
     }
 
     fn report(&self, id: &RequestId, left_behind: &LeftBehind) {

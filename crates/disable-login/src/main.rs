@@ -2,6 +2,7 @@
 
 use access_aws::clients::{environment, sdk_config};
 use access_aws::table::Table;
+use access_aws::window_secret::WindowSecrets;
 use database_shell::Reach;
 use lambda_shell::RuntimeError;
 
@@ -17,6 +18,10 @@ async fn main() -> Result<(), RuntimeError> {
             environment("LATCHKEY_TABLE")?,
         ),
         deployment: environment("LATCHKEY_DEPLOYMENT")?,
+        window_secrets: WindowSecrets::new(
+            aws_sdk_secretsmanager::Client::new(&config),
+            environment("LATCHKEY_DEPLOYMENT")?,
+        ),
         reach: Reach::new(&config),
         now: chrono::Utc::now,
     };

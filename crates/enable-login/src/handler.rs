@@ -3,15 +3,18 @@
 use access_aws::schedule::EndSchedules;
 use access_aws::seal::SealingKey;
 use access_aws::table::{FactsTaken, ServerPin, StoredRequest, Table};
+use access_aws::window_secret::WindowSecretMaker;
 use access_contract::payload::{Answer, EnableLogin, Outcome};
 use access_contract::{ErrorName, Status, seal};
 use access_core::converge::carry_out::{self, Opening};
 use access_core::{Fault, FaultName, RequestId, Window, WindowSpec, decision, time};
-use access_postgres::{Connection, RoleState, SystemIdentifier};
+use access_postgres::{Connection, RoleState, SystemIdentifier, WindowPassword};
 use chrono::{DateTime, Duration, Utc};
 use database_shell::{Located, Reach, RoleToClose, RoleToOpen, WindowsInTable, login_seen};
 use lambda_shell::{Failure, Invocation};
 use serde_json::Value;
+
+use crate::credential::{self, HandedOver};
 
 /// How long what was given is tried to be taken back, if it must not stand. Others go on after that.
 const TAKE_BACK_DEADLINE: std::time::Duration = std::time::Duration::from_secs(20);
@@ -26,6 +29,7 @@ pub(crate) struct Handler {
     pub(crate) table: Table,
     pub(crate) vote_key: SealingKey,
     pub(crate) end_schedules: EndSchedules,
+    pub(crate) window_secrets: WindowSecretMaker,
     pub(crate) reach: Reach,
     pub(crate) now: fn() -> DateTime<Utc>,
 }
@@ -56,9 +60,12 @@ impl Handler {
             Ok(state) => state,
             Err(error) => return self.refuse_or_fail(id, error).await,
         };
+        let mut faults = preflight_faults(&stored, &state);
+        if !stored.request.credential.is_existing() {
+            faults.extend(credential_fault(&stored, &state, &connection).await?);
+        }
         connection.end().await;
 
-        let faults = preflight_faults(&stored, &state);
         if !faults.is_empty() {
             return self.refuse(id, faults).await;
         }
@@ -146,9 +153,36 @@ impl Handler {
             .await
             .map_err(aws)?;
         self.keep_facts_before(&stored, &located).await;
+        let password = if stored.request.credential.is_existing() {
+            None
+        } else {
+            match self.hand_over(&stored, &located, &connection).await? {
+                HandedOver::Password(password) => Some(password),
+                HandedOver::AnotherPasswordStands => {
+                    return self.refuse(id, vec![open_outside_windows()]).await;
+                }
+            }
+        };
         let outcome = self
-            .converge(&stored, window, pinned, &connection, &seen)
+            .converge(
+                &stored,
+                window,
+                pinned,
+                &connection,
+                &seen,
+                password.as_ref(),
+            )
             .await?;
+        // Another window may have opened the role in between: then its password is this one's too, next time.
+        let outcome = match (outcome, &password) {
+            (Outcome::Opened { .. }, Some(password))
+                if credential::standing(&connection, stored.request.role.as_str()).await?
+                    != Some(password.fingerprint()) =>
+            {
+                self.look_again()
+            }
+            (outcome, _) => outcome,
+        };
         connection.end().await;
         Ok(outcome)
     }
@@ -198,6 +232,40 @@ impl Handler {
         Ok(())
     }
 
+    /// Puts the window's password where its requester finds it.
+    async fn hand_over(
+        &self,
+        stored: &StoredRequest,
+        located: &Located<'_>,
+        connection: &Connection,
+    ) -> Result<HandedOver, Failure> {
+        let request = &stored.request;
+        let windows = self
+            .table
+            .windows(&request.target, &request.role)
+            .await
+            .map_err(aws)?;
+        let state = connection
+            .role_state(request.role.as_str())
+            .await
+            .map_err(postgres)?;
+        credential::hand_over(
+            &self.window_secrets,
+            stored,
+            &windows.rows,
+            state.can_login,
+            located.writer(),
+            connection,
+        )
+        .await
+    }
+
+    fn look_again(&self) -> Outcome {
+        Outcome::NotYet {
+            wait_until: time::to_wait_timestamp(time::round_up((self.now)()) + BETWEEN_LOOKS),
+        }
+    }
+
     /// Makes the role what its windows say, and answers what came of it.
     async fn converge(
         &self,
@@ -206,6 +274,7 @@ impl Handler {
         pinned: SystemIdentifier,
         connection: &Connection,
         seen: &RoleState,
+        password: Option<&WindowPassword>,
     ) -> Result<Outcome, Failure> {
         let request = &stored.request;
         let id = &request.request_id;
@@ -227,6 +296,7 @@ impl Handler {
                 now: self.now,
             },
             connection,
+            password,
         };
         match carry_out::open(&list, &role, id, login_seen(seen)).await {
             Ok(Opening::Opened { until }) => {
@@ -235,9 +305,11 @@ impl Handler {
                     end: time::to_wait_timestamp(window.end()),
                 })
             }
-            Ok(Opening::NotYet) => Ok(Outcome::NotYet {
-                wait_until: time::to_wait_timestamp(time::round_up((self.now)()) + BETWEEN_LOOKS),
-            }),
+            Ok(Opening::NotYet) => Ok(self.look_again()),
+            // As above: it was opened with the password of another window at the same moment.
+            Err(database_shell::Error::Postgres(
+                access_postgres::Error::AnotherPasswordStands { .. },
+            )) => Ok(self.look_again()),
             Ok(Opening::Over) => self.refuse(id, vec![over()]).await,
             Ok(Opening::ClosedByHand) => self.refuse(id, vec![closed_by_hand()]).await,
             Ok(Opening::Restless) => Err(Failure::new(
@@ -382,6 +454,37 @@ fn length(window: &WindowSpec, from: DateTime<Utc>) -> Duration {
     }
 }
 
+/// Why this role cannot be opened with a password that is made for the window.
+async fn credential_fault(
+    stored: &StoredRequest,
+    state: &RoleState,
+    connection: &Connection,
+) -> Result<Option<Fault>, Failure> {
+    match connection
+        .standing_password(stored.request.role.as_str())
+        .await
+    {
+        Ok(standing) if state.can_login && standing.fingerprint.is_none() => {
+            Ok(Some(open_outside_windows()))
+        }
+        Ok(_) => Ok(None),
+        Err(access_postgres::Error::NotInstalled { .. }) => Ok(Some(Fault::new(
+            FaultName::InstallationTooOld,
+            "$.target",
+            "ask the database's owner to run install.sql again: what is installed there cannot set a window's password",
+        ))),
+        Err(error) => Err(postgres(error)),
+    }
+}
+
+fn open_outside_windows() -> Fault {
+    Fault::new(
+        FaultName::OpenOutsideWindows,
+        "$.role",
+        "ask the database's owner: the role can log in already with a password that is not of a window, which a new one would replace",
+    )
+}
+
 fn over() -> Fault {
     Fault::new(
         FaultName::WindowOver,
@@ -406,6 +509,6 @@ fn database(error: database_shell::Error) -> Failure {
     Failure::new(error.name(), error.to_string())
 }
 
-fn postgres(error: access_postgres::Error) -> Failure {
+pub(crate) fn postgres(error: access_postgres::Error) -> Failure {
     database(database_shell::Error::from(error))
 }

@@ -4,9 +4,11 @@ use access_aws::clients::{environment, sdk_config};
 use access_aws::schedule::{EndSchedules, Settings};
 use access_aws::seal::SealingKey;
 use access_aws::table::Table;
+use access_aws::window_secret::{WindowSecretMaker, WindowSecrets};
 use database_shell::Reach;
 use lambda_shell::RuntimeError;
 
+mod credential;
 mod handler;
 
 #[tokio::main(flavor = "current_thread")]
@@ -30,6 +32,14 @@ async fn main() -> Result<(), RuntimeError> {
                 role_arn: environment("LATCHKEY_SCHEDULE_ROLE_ARN")?,
                 dead_letter_arn: environment("LATCHKEY_DEAD_LETTER_ARN")?,
             },
+        ),
+        window_secrets: WindowSecretMaker::new(
+            WindowSecrets::new(
+                aws_sdk_secretsmanager::Client::new(&config),
+                environment("LATCHKEY_DEPLOYMENT")?,
+            ),
+            environment("LATCHKEY_DATA_KEY_ARN")?,
+            environment("LATCHKEY_OWN_ROLE_ARN")?,
         ),
         reach: Reach::new(&config),
         now: chrono::Utc::now,

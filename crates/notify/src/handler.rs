@@ -8,7 +8,7 @@ use access_contract::payload::{Answer, Event, Notify, Outcome};
 use access_contract::{ErrorName, Link, Status};
 use access_core::request::PersonRef;
 use access_core::subscription::{self, Reach};
-use access_core::{PersonId, RequestId};
+use access_core::{PersonId, RequestId, handover};
 use access_text::{Announcement, Message, PersonView, RequestView, Texts};
 use chrono::{DateTime, Duration, Utc};
 use lambda_shell::{Failure, Invocation, Unit};
@@ -25,6 +25,7 @@ pub(crate) struct Handler {
     pub(crate) topic: Topic,
     pub(crate) catalogue: Catalogue,
     pub(crate) deployment: String,
+    pub(crate) region: String,
     pub(crate) link_key: SealingKey,
     pub(crate) callback_url: String,
     pub(crate) now: fn() -> DateTime<Utc>,
@@ -127,6 +128,11 @@ impl Handler {
         let stored = self.table.request(id).await.map_err(aws)?;
         let view = self.view(&stored).await?;
         let announcement = announcement(&stored, event)?;
+        // Only they can read the password, so only they are told how.
+        let to_requester = (event == Event::Opened && !stored.request.credential.is_existing())
+            .then(|| Announcement::OpenedWithPassword {
+                read_it: handover::read_command(&self.deployment, &self.region, id),
+            });
         let mut unsent = Unsent::default();
         for to in std::iter::once(&stored.request.requester).chain(&stored.request.approvers) {
             let sent = async {
@@ -135,8 +141,12 @@ impl Handler {
                 if known {
                     return Ok(());
                 }
+                let announcement = match &to_requester {
+                    Some(to_requester) if to.id == stored.request.requester.id => to_requester,
+                    _ => &announcement,
+                };
                 let texts = Texts::of(to.language);
-                let message = access_text::announce(texts, &view, &announcement, (self.now)());
+                let message = access_text::announce(texts, &view, announcement, (self.now)());
                 self.send(id, event.as_str(), &to.id, &message).await
             };
             unsent.note(&to.id, sent.await);

@@ -27,6 +27,7 @@ async fn main() -> Result<(), RuntimeError> {
             environment("LATCHKEY_CATALOGUE_PREFIX")?,
         ),
         deployment: environment("LATCHKEY_DEPLOYMENT")?,
+        region: config.region().map(ToString::to_string).unwrap_or_default(),
         link_key: SealingKey::new(
             aws_sdk_kms::Client::new(&config),
             environment("LATCHKEY_LINK_KEY_ARN")?,

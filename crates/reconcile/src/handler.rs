@@ -6,6 +6,7 @@ use std::time::Duration;
 use access_aws::catalogue::{Catalogue, Entry};
 use access_aws::execution::{self, Execution};
 use access_aws::table::{StoredRequest, Table};
+use access_aws::window_secret::WindowSecrets;
 use access_contract::{ErrorName, Status};
 use access_core::catalogue::{Database, Mode};
 use access_core::converge::carry_out::{self, Closing, LONGEST_CLOSING};
@@ -40,6 +41,7 @@ pub(crate) struct Handler {
     pub(crate) table: Table,
     pub(crate) step_functions: aws_sdk_sfn::Client,
     pub(crate) close_window_arn: String,
+    pub(crate) window_secrets: WindowSecrets,
     pub(crate) deployment: String,
     pub(crate) reach: Reach,
     pub(crate) now: fn() -> DateTime<Utc>,
@@ -90,6 +92,7 @@ impl Handler {
         for part in parts {
             round.add(&part);
         }
+        self.collect_secrets().await;
         self.report(&round);
         lambda_shell::write(&round)
     }
@@ -170,6 +173,27 @@ impl Handler {
             .map_err(aws)?;
         }
         Ok(())
+    }
+
+    /// Deletes the secrets that windows left behind. A secret is made after its window is armed, so that one whose
+    /// request is not open belongs to nobody. Nothing else waits for it.
+    async fn collect_secrets(&self) {
+        let collected = async {
+            for id in self.window_secrets.list().await? {
+                match self.table.request(&id).await {
+                    Ok(stored) if stored.status == Status::Open => continue,
+                    Ok(_) => {}
+                    Err(error) if error.name() == ErrorName::RequestNotFound => {}
+                    Err(error) => return Err(error),
+                }
+                self.window_secrets.delete(&id).await?;
+                tracing::warn!(request_id = %id, "a secret that its window left behind was deleted");
+            }
+            Ok(())
+        };
+        if let Err(error) = collected.await {
+            tracing::error!("secrets of windows were not looked after: {error}");
+        }
     }
 
     async fn look_after_in_time(&self, watched: &Watched) -> Round {

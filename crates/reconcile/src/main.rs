@@ -3,6 +3,7 @@
 use access_aws::catalogue::Catalogue;
 use access_aws::clients::{environment, sdk_config};
 use access_aws::table::Table;
+use access_aws::window_secret::WindowSecrets;
 use database_shell::Reach;
 use lambda_shell::RuntimeError;
 
@@ -25,6 +26,10 @@ async fn main() -> Result<(), RuntimeError> {
         step_functions: aws_sdk_sfn::Client::new(&config),
         close_window_arn: environment("LATCHKEY_CLOSE_WINDOW_ARN")?,
         deployment: environment("LATCHKEY_DEPLOYMENT")?,
+        window_secrets: WindowSecrets::new(
+            aws_sdk_secretsmanager::Client::new(&config),
+            environment("LATCHKEY_DEPLOYMENT")?,
+        ),
         reach: Reach::new(&config),
         now: chrono::Utc::now,
     };

@@ -17,6 +17,7 @@ use xtask::ministack::Keys;
 use xtask::postgres::APPLICATION_DATABASE;
 use xtask::records::{History, RequestRow};
 use xtask::stack::{APPROVERS, Ended, Execution, REQUESTER, ROLE, Stack, TARGET};
+use xtask::window_password;
 use xtask::workspace;
 
 /// A person may take this long to approve; the demo's catalogue gives the same time.
@@ -100,6 +101,8 @@ struct Observed {
     closed_at: DateTime<Utc>,
     sessions_after: i64,
     lag: Lag,
+    /// Whether the requester still finds the window's password.
+    secret_after: &'static str,
     messages: Vec<String>,
     ended: Ended,
     took: Vec<(&'static str, Duration)>,
@@ -217,6 +220,13 @@ async fn show(stack: &Stack, options: &Options) -> Result<Observed> {
         since = Instant::now();
     };
 
+    // The window makes the password; what the role had before is worth nothing.
+    let mut role = Stack::role_document(ROLE);
+    role["credential"] = json!("per_window");
+    stack
+        .put_catalogue(&format!("roles/{TARGET}/{ROLE}"), &role)
+        .await?;
+
     console::heading("Before");
     let before = stack.try_log_in(ROLE).await?;
     let login_before = Seen::of(&before);
@@ -252,7 +262,20 @@ async fn show(stack: &Stack, options: &Options) -> Result<Observed> {
 
     console::heading("During");
     let opened_at = or_what_went_wrong(stack, &execution, wait_until_open(stack)).await?;
-    let attempt = stack.try_log_in(ROLE).await?;
+    let told = window_password::told(stack, ROLE, STEP_WITHIN);
+    let (opened, read) = or_what_went_wrong(stack, &execution, told).await?;
+    console::say(&format!(
+        "  {REQUESTER} gets a message: {}",
+        dim(&opened.subject)
+    ));
+    let secret = read.run(stack, stack.requester_keys()).await?;
+    let password = secret["password"].as_str().unwrap_or_default().to_owned();
+    console::say(&format!(
+        "  {REQUESTER} reads the password of this window: {} characters in {}",
+        password.len(),
+        dim(read.secret_name())
+    ));
+    let attempt = stack.try_log_in_with(ROLE, &password).await?;
     let login_during = Seen::of(&attempt);
     say_attempt(&attempt);
     let end = valid_until(stack).await?;
@@ -272,7 +295,7 @@ async fn show(stack: &Stack, options: &Options) -> Result<Observed> {
 
     let (session_cut_at, login_refused_at, closed_at) = tokio::try_join!(
         watch_session(session, end),
-        watch_login(stack, end),
+        watch_login(stack, &password, end),
         watch_role(stack, end)
     )?;
     lap("window");
@@ -291,7 +314,7 @@ async fn show(stack: &Stack, options: &Options) -> Result<Observed> {
         lag(end, closed_at)
     ));
     let ended = stack.wait_for_end(&execution, STEP_WITHIN).await?;
-    let after = stack.try_log_in(ROLE).await?;
+    let after = stack.try_log_in_with(ROLE, &password).await?;
     let login_after = Seen::of(&after);
     say_attempt(&after);
     let sessions_after = role_state(stack).await?.n_sessions;
@@ -301,7 +324,12 @@ async fn show(stack: &Stack, options: &Options) -> Result<Observed> {
     for line in lag.lines() {
         console::say(&line);
     }
-    let mut messages = Vec::new();
+    let secret_after = match read.run(stack, stack.requester_keys()).await {
+        Ok(_) => "there",
+        Err(_) => "gone",
+    };
+    console::say(&format!("  the secret with the password is {secret_after}"));
+    let mut messages = vec![opened.subject];
     for message in stack.inbox(REQUESTER)?.take_all(|_| true).await? {
         console::say(&format!(
             "  {REQUESTER} gets a message: {}",
@@ -323,6 +351,7 @@ async fn show(stack: &Stack, options: &Options) -> Result<Observed> {
         closed_at,
         sessions_after,
         lag,
+        secret_after,
         messages,
         ended,
         took,
@@ -365,6 +394,10 @@ impl Observed {
                 "{} sessions were left after the window",
                 self.sessions_after
             ),
+        );
+        expect(
+            self.secret_after == "gone",
+            "the secret with the password was left after the window".to_owned(),
         );
         expect(
             self.session_cut_at >= self.end,
@@ -439,6 +472,7 @@ impl Observed {
             "login_during": self.login_during.as_str(),
             "login_after": self.login_after.as_str(),
             "sessions_after": self.sessions_after,
+            "secret_after": self.secret_after,
             "opened_at": self.opened_at,
             "end": self.end,
             "close_lag_ms": self.close_lag().num_milliseconds(),
@@ -574,11 +608,11 @@ async fn watch_session(session: Session, end: DateTime<Utc>) -> Result<DateTime<
 }
 
 /// Tries to log in from the end on, until it is refused.
-async fn watch_login(stack: &Stack, end: DateTime<Utc>) -> Result<DateTime<Utc>> {
+async fn watch_login(stack: &Stack, password: &str, end: DateTime<Utc>) -> Result<DateTime<Utc>> {
     count_down(end).await;
     let started = Instant::now();
     while started.elapsed() < STEP_WITHIN {
-        if !stack.try_log_in(ROLE).await?.is_accepted() {
+        if !stack.try_log_in_with(ROLE, password).await?.is_accepted() {
             return Ok(Utc::now());
         }
         tokio::time::sleep(LOOK_AGAIN_AFTER).await;
@@ -668,8 +702,7 @@ async fn keep(stack: &Stack) -> Result<()> {
         stack.inbox(APPROVERS[0])?.queue_url()
     ));
     console::say(&format!(
-        "PGPASSWORD={} psql 'host={} port={} dbname={APPLICATION_DATABASE} user={ROLE} sslmode=verify-full sslrootcert={}'",
-        stack.postgres().target_password(),
+        "psql 'host={} port={} dbname={APPLICATION_DATABASE} user={ROLE} sslmode=verify-full sslrootcert={}'    # with the password of the message that says the login is open",
         stack.postgres().host(),
         stack.postgres().port(),
         ca.display()

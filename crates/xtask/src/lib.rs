@@ -14,6 +14,7 @@ pub mod process;
 pub mod records;
 pub mod stack;
 pub mod tools;
+pub mod window_password;
 pub mod workspace;
 
 pub use error::{Error, Result};

@@ -323,6 +323,7 @@ impl Stack {
             "max_ahead": "P7D",
             "approval_deadline": "PT10M",
             "mode": "enforce",
+            "credential": "existing",
         })
     }
 
@@ -452,8 +453,17 @@ impl Stack {
     /// # Errors
     /// When the server gives neither yes nor no.
     pub async fn try_log_in(&self, role: &str) -> Result<Attempt> {
+        self.try_log_in_with(role, self.postgres.target_password())
+            .await
+    }
+
+    /// The same, with a password that was made for a window.
+    ///
+    /// # Errors
+    /// When the server gives neither yes nor no.
+    pub async fn try_log_in_with(&self, role: &str, password: &str) -> Result<Attempt> {
         self.server()
-            .log_in(APPLICATION_DATABASE, role, self.postgres.target_password())
+            .log_in(APPLICATION_DATABASE, role, password)
             .await
     }
 

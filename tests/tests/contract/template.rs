@@ -11,12 +11,13 @@ use crate::repository::{
 
 /// Statements whose actions have no resource type at AWS, so that no ARN can be named:
 /// <https://docs.aws.amazon.com/service-authorization/latest/reference/reference.html>
-const WITHOUT_RESOURCE: [&str; 5] = [
+const WITHOUT_RESOURCE: [&str; 6] = [
     "XRayHasNoResourceTypes",
     "SendTaskSuccessHasNoResourceTypes",
     "LogDeliveryHasNoResourceTypes",
     "LogQueryResultsHaveNoResourceTypes",
     "SubscriptionsHaveNoResourceTypes",
+    "ListSecretsHasNoResourceTypes",
 ];
 
 fn resources_of_type(template: &Value, kind: &str) -> Vec<(String, Value)> {
@@ -379,6 +380,12 @@ fn the_deciding_rights_have_one_holder() {
     }
     let arn = |id: &str| json!({"Fn::GetAtt": [id, "Arn"]}).to_string();
     let start_closing = format!("states:StartExecution {}", json!({"Ref": "CloseWindow"}));
+    let window_secrets = |verb: &str| {
+        let named = holders.keys().find(|right| {
+            right.starts_with(&format!("secretsmanager:{verb} ")) && right.contains("/windows/*")
+        });
+        named.unwrap().clone()
+    };
     let secrets = |holder: &str| {
         let named = holders.keys().find(|right| {
             right.starts_with("secretsmanager:GetSecretValue") && right.contains(holder)
@@ -408,6 +415,14 @@ fn the_deciding_rights_have_one_holder() {
             &["DisableLoginRole", "ReconcileRole"],
         ),
         (secrets("OpenerSecretPattern"), &["EnableLoginRole"]),
+        (window_secrets("CreateSecret"), &["EnableLoginRole"]),
+        (window_secrets("PutResourcePolicy"), &["EnableLoginRole"]),
+        (window_secrets("PutSecretValue"), &["EnableLoginRole"]),
+        (window_secrets("GetSecretValue"), &["EnableLoginRole"]),
+        (
+            window_secrets("DeleteSecret"),
+            &["DisableLoginRole", "ReconcileRole"],
+        ),
         (
             format!("sqs:SendMessage {}", arn("DeadLetters")),
             &["WindowEndRole"],
