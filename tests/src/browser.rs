@@ -7,6 +7,7 @@ use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use data_encoding::BASE64;
@@ -77,6 +78,8 @@ pub const LOOKS: [Look; 5] = [
 /// A running Chromium in which pages may not run scripts.
 pub struct Browser {
     client: Client,
+    /// axe-core.
+    axe: Arc<str>,
 }
 
 /// Starts Chromium, hands it to `work`, and ends it whatever happens.
@@ -89,11 +92,16 @@ where
     F: Future<Output = Result<T, Failure>> + Send + 'static,
     T: Send + 'static,
 {
+    let axe = xtask::axe::script()
+        .await
+        .map_err(|error| error.with_causes())?;
     let driver = Driver::start().await?;
     let client = driver.open_session().await?;
     let browser = Browser {
         client: client.clone(),
+        axe: axe.into(),
     };
+    browser.allow_scripts(false).await?;
     // A task of its own, so that a panic in it does not leave a browser behind.
     let result = tokio::spawn(work(browser)).await;
     let closed = client.close().await;
@@ -167,8 +175,6 @@ impl Driver {
                     "--no-first-run",
                     "--disable-background-networking",
                 ],
-                // 2: pages may not run scripts.
-                "prefs": { "profile.managed_default_content_settings.javascript": 2 },
             },
         });
         let Value::Object(capabilities) = capabilities else {
@@ -234,18 +240,36 @@ impl Browser {
         Ok(path)
     }
 
-    /// Opens a page in every one of [`LOOKS`], keeps a picture of each as `NAME-LOOK.png`, and lists everything that is
+    /// Asks for pages in the language with this tag from now on.
+    ///
+    /// # Errors
+    /// If the browser refuses.
+    pub async fn speak(&self, tag: &str) -> Result<(), Failure> {
+        self.devtools("Network.enable", json!({})).await?;
+        let headers = json!({ "headers": { "Accept-Language": tag } });
+        self.devtools("Network.setExtraHTTPHeaders", headers)
+            .await?;
+        Ok(())
+    }
+
+    /// Opens a page in each of these looks, keeps a picture of each as `NAME-LOOK.png`, and lists everything that is
     /// wrong with it; empty if nothing is.
     ///
     /// # Errors
     /// If the browser refuses.
-    pub async fn inspect(&self, url: &str, name: &str) -> Result<Vec<String>, Failure> {
+    pub async fn inspect(
+        &self,
+        url: &str,
+        name: &str,
+        looks: &[Look],
+    ) -> Result<Vec<String>, Failure> {
         let mut faults = Vec::new();
-        for look in LOOKS {
+        for &look in looks {
             self.open(url, look).await?;
             self.screenshot(&format!("{name}-{}", look.name)).await?;
             let mut found = self.faults_of_layout(look).await?;
             found.extend(self.faults_of_contrast().await?);
+            found.extend(self.violations().await?);
             faults.extend(
                 found
                     .into_iter()
@@ -276,6 +300,33 @@ impl Browser {
     /// WCAG 2.2 AA: text has a contrast of at least 4.5 to what is behind it.
     async fn faults_of_contrast(&self) -> Result<Vec<String>, Failure> {
         self.list(POOR_CONTRAST).await
+    }
+
+    /// What axe-core finds, every rule of it (<https://github.com/dequelabs/axe-core/blob/develop/doc/API.md>).
+    ///
+    /// # Errors
+    /// If the browser refuses.
+    pub async fn violations(&self) -> Result<Vec<String>, Failure> {
+        self.allow_scripts(true).await?;
+        self.evaluate(&self.axe).await?;
+        let found = self
+            .devtools(
+                "Runtime.evaluate",
+                json!({ "expression": RUN_AXE, "returnByValue": true, "awaitPromise": true }),
+            )
+            .await?;
+        self.allow_scripts(false).await?;
+        let report = found["result"]["value"].as_object();
+        let n_passed = report.and_then(|report| report["passed"].as_u64());
+        if n_passed.is_none_or(|n_passed| n_passed == 0) {
+            return Err(format!("axe-core looked at nothing: {found}").into());
+        }
+        let violations = report.and_then(|report| report["violations"].as_array());
+        Ok(violations
+            .ok_or("axe-core gave no list")?
+            .iter()
+            .map(|violation| violation.as_str().unwrap_or("?").to_owned())
+            .collect())
     }
 
     /// What a screen reader is told: landmarks, one main heading, a name for everything that can be operated.
@@ -395,6 +446,22 @@ impl Browser {
         self.press("button[value=reject]").await
     }
 
+    /// Types a start and an end (`2026-11-22T19:30:00`, empty to leave one out) into the fields for less time.
+    ///
+    /// # Errors
+    /// If the page has no such fields.
+    pub async fn narrow(&self, start: &str, end: &str) -> Result<(), Failure> {
+        self.press("#narrow").await?;
+        for (field, time) in [("start", start), ("end", end)] {
+            // How a date is typed depends on the browser's locale; its value does not.
+            self.evaluate(&format!(
+                "document.getElementById('{field}').value = '{time}'"
+            ))
+            .await?;
+        }
+        Ok(())
+    }
+
     /// Waits for the page that says what has become of the request, and gives its heading.
     ///
     /// # Errors
@@ -456,6 +523,14 @@ impl Browser {
             .collect())
     }
 
+    /// Whether pages may run scripts. axe-core, put into a page from outside, needs timers.
+    async fn allow_scripts(&self, allowed: bool) -> Result<(), Failure> {
+        let disabled = json!({ "value": !allowed });
+        self.devtools("Emulation.setScriptExecutionDisabled", disabled)
+            .await?;
+        Ok(())
+    }
+
     /// One command of <https://chromedevtools.github.io/devtools-protocol/>.
     async fn devtools(&self, command: &str, parameters: Value) -> Result<Value, Failure> {
         Ok(self
@@ -510,10 +585,18 @@ impl fmt::Debug for Browser {
 
 /// Lists what is pressed or typed into, but smaller than 44 CSS pixels, as
 /// <https://www.w3.org/TR/WCAG22/#target-size-enhanced> wants it; links inside a sentence are excepted.
-const SMALL_TARGETS: &str = r"[...document.querySelectorAll('button, input, textarea, .jump a')]
+const SMALL_TARGETS: &str = r"[...document.querySelectorAll('button, input, textarea, summary, .jump a')]
+  .filter(element => element.getClientRects().length)
   .map(element => [element, element.getBoundingClientRect()])
   .filter(([, box]) => box.width < 44 || box.height < 44)
   .map(([element, box]) => `${element.tagName} is only ${box.width} x ${box.height} px`)";
+
+/// Runs every rule of axe-core, also those that are only advice, and lists what they find.
+const RUN_AXE: &str = r"axe.run(document, { preload: false, resultTypes: ['violations', 'passes'] }).then(({ violations, passes }) => ({
+  passed: passes.length,
+  violations: violations.flatMap(({ id, help, nodes }) =>
+    nodes.map(node => `axe ${id}: ${help} at ${node.target} ${node.failureSummary}`)),
+}))";
 
 /// Lists text whose contrast is below 4.5 (<https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio>); backgrounds are opaque.
 const POOR_CONTRAST: &str = r"(() => {

@@ -19,7 +19,7 @@ fn a_person_approves_in_the_browser_and_the_login_opens() {
         let asked = ask_for(stack, &role, json!({ "reason": reason })).await;
         let (link, typed) = (asked.link.clone(), role.clone());
         with_browser(|browser| async move {
-            let faults = browser.inspect(&link, "deployed").await?;
+            let faults = browser.inspect(&link, "deployed", &LOOKS).await?;
             assert!(faults.is_empty(), "{}", faults.join("\n"));
             browser.open(&link, LOOKS[0]).await?;
             browser

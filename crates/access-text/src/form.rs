@@ -5,7 +5,7 @@
 
 use access_core::plain_text::same_name;
 use access_core::{CannotApprove, FaultName, Narrowing, time};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDateTime, Utc};
 use chrono_tz::Tz;
 
 /// The pressed button: [`DECISION_APPROVE`] or [`DECISION_REJECT`].
@@ -97,11 +97,15 @@ impl Typed {
 }
 
 impl Draft {
-    /// What was typed, to be shown again with its problem.
+    /// What was typed, to be shown again with its problem; without a time that a date field could not show.
     #[must_use]
     pub fn new(problem: FormProblem, typed: Typed) -> Self {
-        let comment = typed.plain_comment();
-        let typed = Typed { comment, ..typed };
+        let typed = Typed {
+            comment: typed.plain_comment(),
+            start: shown(&typed.start),
+            end: shown(&typed.end),
+            ..typed
+        };
         Self { problem, typed }
     }
 }
@@ -124,6 +128,18 @@ pub fn read_form(typed: &Typed, role_name: &str, zone: Tz) -> Result<Answer, For
         Some(DECISION_REJECT) if comment.is_empty() => Err(FormProblem::CommentMissing),
         Some(DECISION_REJECT) => Ok(Answer::Reject { comment }),
         _ => Err(FormProblem::NoDecision),
+    }
+}
+
+/// A local time as a date field takes it; empty if it is none.
+fn shown(typed: &str) -> String {
+    let is_local = ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
+        .iter()
+        .any(|form| NaiveDateTime::parse_from_str(typed, form).is_ok());
+    if is_local {
+        typed.to_owned()
+    } else {
+        String::new()
     }
 }
 
@@ -243,13 +259,15 @@ mod tests {
         let typed = Typed {
             role: "breakglas".to_owned(),
             comment: "go\r\non".to_owned(),
+            start: "2026-11-22T11:00".to_owned(),
             end: "soon".to_owned(),
             ..Typed::default()
         };
         let draft = Draft::new(FormProblem::RoleDoesNotMatch, typed);
         assert_eq!(draft.typed.comment, "go\non");
         assert_eq!(draft.typed.role, "breakglas");
-        assert_eq!(draft.typed.end, "soon");
+        assert_eq!(draft.typed.start, "2026-11-22T11:00");
+        assert_eq!(draft.typed.end, "");
     }
 
     #[test]

@@ -281,7 +281,7 @@ fn decision_page_after_the_first_approval() {
 #[test]
 fn decision_page_as_soon_as_approved() {
     let page = |texts: &Texts| decision_page(texts, &as_soon_as_approved(), &alice(), None, now());
-    check_page("decision_as_soon_as_approved", 200, &page);
+    check_page("decision_as_soon_as_approved", 200, page);
 }
 
 #[test]
@@ -302,7 +302,7 @@ fn decision_page_after_the_planned_start() {
 fn decision_page_with_hostile_text() {
     let page =
         |texts: &Texts| decision_page(texts, &hostile(), &person("alice", "<Alice>"), None, now());
-    check_page("decision_hostile", 200, &page);
+    check_page("decision_hostile", 200, page);
     for live in [
         "<script",
         "<img",
@@ -354,7 +354,7 @@ fn decision_page_with_problems() {
                 now(),
             )
         };
-        check_page(file, 422, &page);
+        check_page(file, 422, page);
         assert!(!page(&ENGLISH).html.contains("<script"), "{file}");
     }
 }
@@ -362,10 +362,10 @@ fn decision_page_with_problems() {
 #[test]
 fn decision_page_after_others_narrowed() {
     let page = |texts: &Texts| decision_page(texts, &narrowed(), &alice(), None, now());
-    check_page("decision_narrowed", 200, &page);
+    check_page("decision_narrowed", 200, page);
     let request = narrowed_as_soon_as_approved();
     let page = |texts: &Texts| decision_page(texts, &request, &alice(), None, now());
-    check_page("decision_narrowed_as_soon_as_approved", 200, &page);
+    check_page("decision_narrowed_as_soon_as_approved", 200, page);
 }
 
 #[test]
@@ -432,7 +432,7 @@ fn decision_page_with_a_problem_in_the_narrowing() {
         };
         let draft = Draft::new(problem, typed);
         let page = |texts: &Texts| decision_page(texts, &narrowed(), &alice(), Some(&draft), now());
-        check_page(file, 422, &page);
+        check_page(file, 422, page);
         assert!(!page(&ENGLISH).html.contains("<script"), "{file}");
     }
 }
@@ -493,7 +493,7 @@ fn settled_pages() {
         ("settled_refused", approved(), Stage::Refused, now()),
     ] {
         let page = |texts: &Texts| settled_page(texts, &request, &alice(), stage, now);
-        check_page(file, 200, &page);
+        check_page(file, 200, page);
         let promises = page(&ENGLISH).html.contains("The login opens");
         assert_eq!(promises, stage == Stage::Approved, "{file}");
     }
@@ -516,7 +516,7 @@ fn pages_instead_of_a_decision() {
     check_page("cannot_decide_not_an_approver", 403, |texts| {
         cannot_decide_page(texts, &request(), why, now())
     });
-    check_page("invalid_link", 404, |texts| invalid_link_page(texts));
+    check_page("invalid_link", 404, invalid_link_page);
     let reference = "3f0c1a52-5a0b-4c5e-9d59-0d2f6a1c7e11";
     check_page("trouble_bad_form", 400, |texts| {
         trouble_page(texts, Trouble::BadForm, reference)
@@ -567,7 +567,7 @@ fn asking_messages() {
         ask(texts, &late(), &alice(), LINK, now())
     });
     let hostile = |texts: &Texts| ask(texts, &hostile(), &alice(), LINK, now());
-    check_message("ask_hostile", &hostile);
+    check_message("ask_hostile", hostile);
     assert_eq!(
         hostile(&ENGLISH).body.matches("://").count(),
         1,
@@ -622,7 +622,7 @@ fn announcements() {
         "… and 17 more",
     ];
     let message = |texts: &Texts| announce(texts, &approved(), &closed(later, &left_behind), later);
-    check_message("closed_left_behind", &message);
+    check_message("closed_left_behind", message);
     assert!(
         !message(&ENGLISH).body.contains("://"),
         "a hostile name is no link"
