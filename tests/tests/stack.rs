@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod stack {
+    mod attacks;
     mod deciding;
     mod fixture;
     mod passwords;

@@ -15,8 +15,8 @@ use std::collections::HashMap;
 use access_contract::seal::SealedVote;
 use access_contract::{Status, TaskToken};
 use access_core::{
-    Decision, Digest, Facts, Fault, LeftBehind, PersonId, Request, RequestId, RoleName, TargetId,
-    Window, WindowRow, Windows,
+    Decision, Digest, Facts, Fault, Finding, LeftBehind, PersonId, Request, RequestId, RoleName,
+    TargetId, Window, WindowRow, Windows,
 };
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
@@ -65,6 +65,8 @@ pub struct StoredRequest {
     pub window: Option<Window>,
     /// The server and role that it was checked against.
     pub server: Option<ServerPin>,
+    /// What that check found about the role that approvers should know.
+    pub findings: Vec<Finding>,
     /// Why it could not be opened.
     pub refusal: Vec<Fault>,
     /// How it was closed.
@@ -282,18 +284,26 @@ impl Table {
         updated(update.send().await, "record the decision")
     }
 
-    /// Remembers the server and role that a request was checked against. The first pin stands.
+    /// Remembers the server and role that a request was checked against, and what was found. The first check stands.
     ///
     /// # Errors
     /// [`Error::Table`].
-    pub async fn pin_server(&self, id: &RequestId, pin: &ServerPin) -> Result<(), Error> {
+    pub async fn pin_server(
+        &self,
+        id: &RequestId,
+        pin: &ServerPin,
+        findings: &[Finding],
+    ) -> Result<(), Error> {
         let answer = self
             .client
             .update_item()
             .table_name(&self.name)
             .key("pk", text(request_key(id)))
             .key("sk", text("request"))
-            .update_expression("SET #server = if_not_exists(#server, :pin)")
+            .update_expression(
+                "SET #server = if_not_exists(#server, :pin), findings = if_not_exists(findings, :findings)",
+            )
+            .expression_attribute_values(":findings", json(findings))
             .condition_expression("attribute_exists(pk)")
             .expression_attribute_names("#server", "server")
             .expression_attribute_values(":pin", json(pin))
@@ -874,6 +884,7 @@ fn read_request(id: &RequestId, item: &Item) -> Result<StoredRequest, Error> {
         decision: optional(item, "decision", &key)?,
         window: optional(item, "window", &key)?,
         server: optional(item, "server", &key)?,
+        findings: optional(item, "findings", &key)?.unwrap_or_default(),
         refusal: optional(item, "refusal", &key)?.unwrap_or_default(),
         closing: optional(item, "closing", &key)?,
     })

@@ -456,7 +456,7 @@ impl Connection {
     }
 
     /// One statement, one round trip, one row.
-    async fn ask(
+    pub(crate) async fn ask(
         &self,
         role: &str,
         statement: &str,

@@ -10,6 +10,7 @@ mod error;
 mod facts;
 mod login;
 mod password;
+mod powers;
 mod role;
 mod tls;
 
@@ -21,6 +22,7 @@ pub use error::Error;
 pub use facts::{FACTS_SQL, ListedDatabase, MAX_FACTS};
 pub use login::{Login, Password};
 pub use password::{Fingerprint, StandingPassword, WindowPassword};
+pub use powers::RolePowers;
 pub use role::{Obstacle, RoleState, Swept, ValidUntil};
 pub use tls::{TlsSettings, TrustedRoots};
 

@@ -35,6 +35,24 @@ pub static ENGLISH: Texts = Texts {
         role_on_target: |role, target| format!("role {role} on {target}"),
         role: "Role",
         kind: "a privileged PostgreSQL user, who will be able to log in",
+        member_of: |roles| format!("Has the rights of {}.", english_list(roles)),
+        acted_as_by: |roles| {
+            format!(
+                "{} can act as it at any time, also while it is closed.",
+                english_list(roles)
+            )
+        },
+        creates_roles: "May create and change other roles.",
+        creates_databases: "May create databases.",
+        replicates: "May copy the whole cluster (REPLICATION).",
+        bypasses_row_security: "Sees and changes every row, whatever row-level security says.",
+        rights: "Rights",
+        and_more: |n_more| format!("{n_more} more"),
+        other_windows: "Other windows of this role",
+        other_window: |start, end, request_id| format!("{start} to {end}, request {request_id}"),
+        other_window_is_open: |end, request_id| {
+            format!("open now, until {end}, request {request_id}")
+        },
         database: "Database",
         foreign_characters: |code_points| format!("contains {code_points}"),
         why: "Why",
@@ -213,7 +231,10 @@ pub static ENGLISH: Texts = Texts {
         rejected: "Rejected",
         rejected_done: "Your rejection is recorded. The request is over, nothing opens, and the requester is told why.",
         already_decided: "Already decided",
-        already_by_you: "You have decided on this request. A decision cannot be changed here.",
+        already_by_you: |at| {
+            format!("You decided on this request at {at}. A decision cannot be changed here.")
+        },
+        already_by: |names, at| format!("Decided by {}, at {at}.", english_list(names)),
         already_approved: "This request is approved. There is nothing left to decide.",
         already_open: "This request was approved, and the login is open now.",
         already_ended: "The window of this request is over. Another approved window keeps the role open.",

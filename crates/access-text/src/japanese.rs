@@ -36,6 +36,26 @@ pub static JAPANESE: Texts = Texts {
         role_on_target: |role, target| format!("{target} のロール {role}"),
         role: "ロール",
         kind: "特権を持つPostgreSQLユーザーです。承認されるとログインできるようになります。",
+        member_of: |roles| format!("{} の権限を持っています。", roles.join("、")),
+        acted_as_by: |roles| {
+            format!(
+                "{} は、ログインが停止されている間も、いつでもこのロールとして操作できます。",
+                roles.join("、")
+            )
+        },
+        creates_roles: "他のロールを作成・変更できます。",
+        creates_databases: "データベースを作成できます。",
+        replicates: "クラスター全体を複製できます（レプリケーション権限）。",
+        bypasses_row_security: "行レベルセキュリティの対象外で、すべての行を参照・変更できます。",
+        rights: "権限",
+        and_more: |n_more| format!("他{n_more}件"),
+        other_windows: "このロールの他の利用時間",
+        other_window: |start, end, request_id| {
+            format!("{start} から {end} まで（申請番号 {request_id}）")
+        },
+        other_window_is_open: |end, request_id| {
+            format!("現在利用中、{end} まで（申請番号 {request_id}）")
+        },
         database: "データベース",
         foreign_characters: |code_points| format!("{code_points} を含みます"),
         why: "理由",
@@ -206,7 +226,10 @@ pub static JAPANESE: Texts = Texts {
         rejected: "却下されました",
         rejected_done: "却下を記録しました。この申請は終了し、ログインは許可されません。申請者に理由をお知らせします。",
         already_decided: "回答済みです",
-        already_by_you: "この申請にはすでに回答されています。ここで回答を変更することはできません。",
+        already_by_you: |at| {
+            format!("この申請には {at} に回答済みです。ここで回答を変更することはできません。")
+        },
+        already_by: |names, at| format!("{at} に {} さんが回答しました。", names.join(" さん、")),
         already_approved: "この申請は承認されました。これ以上の回答は必要ありません。",
         already_open: "この申請は承認され、現在ログインできる状態です。",
         already_ended: "この申請の利用時間は終了しました。承認済みの別の申請のため、ロールは引き続き利用できる状態です。",

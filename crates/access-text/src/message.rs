@@ -226,6 +226,14 @@ fn facts(texts: &Texts, text: &RequestText, which: Facts) -> String {
         ));
     }
     if which == Facts::ToDecide {
+        if !text.findings.is_empty() {
+            let findings: Vec<&str> = text.findings.iter().map(|it| it.said.as_str()).collect();
+            facts.push(labelled(says.rights, &findings.join(" ")));
+        }
+        if !text.other_windows.is_empty() {
+            let others = text.other_windows.join(texts.words.comma);
+            facts.push(labelled(says.other_windows, &others));
+        }
         facts.push(labelled(says.rule, &text.rule));
         facts.push(labelled(
             says.decide_by,

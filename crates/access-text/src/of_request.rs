@@ -6,7 +6,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::{DecisionView, PersonView, RequestView, WindowView};
 
 impl RequestView {
-    /// The view of `request`: with its settled window, if it has one, and the votes in the order of their times.
+    /// The view of `request`: with its settled window, if it has one, and the votes in the order of their times; without
+    /// findings and other windows.
     #[must_use]
     pub fn of(request: &Request, settled: Option<Window>, votes: &[Vote]) -> Self {
         let person = |person: &access_core::request::PersonRef| PersonView {
@@ -21,6 +22,8 @@ impl RequestView {
             request_id: request.request_id.to_string(),
             target: request.target.to_string(),
             role: request.role.to_string(),
+            findings: Vec::new(),
+            other_windows: Vec::new(),
             requester: person(&request.requester),
             reason: request.reason.clone(),
             credential: request.credential,

@@ -165,10 +165,24 @@ pub fn already_decided_page(
             Tone::Bad
         }
     };
-    if request.decision_of(approver).is_some() {
-        sentences.insert(0, says.already_by_you.to_owned());
-    }
+    sentences.splice(0..0, decided_already(texts, request, approver));
     outcome(texts, tone, says.already_decided, sentences, request, now).render_with(200)
+}
+
+/// Who has decided, and when: the approver themselves, or those who settled it.
+fn decided_already(texts: &Texts, request: &RequestView, approver: &PersonView) -> Option<String> {
+    let says = &texts.outcome;
+    let moment = |at| Moment::new(texts, at, request.zone).line();
+    if let Some(own) = request.decision_of(approver) {
+        return Some((says.already_by_you)(&moment(own.at)));
+    }
+    let by = match request.standing() {
+        Standing::Waiting { .. } => return None,
+        Standing::Approved => request.decisions.iter().collect::<Vec<_>>(),
+        Standing::Rejected => vec![request.decisions.iter().find(|vote| !vote.approved)?],
+    };
+    let names: Vec<String> = by.iter().map(|vote| line(&vote.person.name)).collect();
+    Some((says.already_by)(&names, &moment(by.last()?.at)))
 }
 
 /// What a link shows once the request is settled and something has come of it.
@@ -190,9 +204,7 @@ pub fn settled_page(
         Stage::Refused => (Tone::Warn, says.already_refused),
     };
     let mut sentences = vec![sentence.to_owned()];
-    if request.decision_of(approver).is_some() {
-        sentences.insert(0, says.already_by_you.to_owned());
-    }
+    sentences.splice(0..0, decided_already(texts, request, approver));
     let mut page = outcome(texts, tone, says.already_decided, sentences, request, now);
     // The votes alone say "it opens at …"; what has become of it says whether that still holds.
     match stage {

@@ -1,10 +1,10 @@
 //! A request in words: the parts that pages and messages share.
 
-use access_core::Narrowing;
 use access_core::RoleCredential;
 use access_core::plain_text::{
     Layout, REPLACEMENT, code_points, is_neutralised, is_refused_in_names, neutralise, shorten,
 };
+use access_core::{Finding, Narrowing};
 use chrono::{DateTime, Utc};
 
 use crate::moment::{Moment, duration, time_left};
@@ -46,6 +46,8 @@ pub(crate) struct RequestText {
     pub(crate) role: String,
     /// What the role's name contains beside ASCII; empty if nothing.
     pub(crate) role_note: String,
+    pub(crate) findings: Vec<FindingText>,
+    pub(crate) other_windows: Vec<String>,
     pub(crate) target: String,
     pub(crate) request_id: String,
     pub(crate) reason: String,
@@ -68,6 +70,13 @@ pub(crate) struct RequestText {
     pub(crate) closing: String,
     /// What happens without approval; `None` once it is decided.
     pub(crate) expiry: Option<String>,
+}
+
+/// What the database says about the role, in words.
+#[derive(Debug)]
+pub(crate) struct FindingText {
+    pub(crate) said: String,
+    pub(crate) is_grave: bool,
 }
 
 /// A vote in words.
@@ -109,6 +118,12 @@ impl RequestText {
             role_note: code_points(&request.role)
                 .map(|code_points| (texts.request.foreign_characters)(&code_points))
                 .unwrap_or_default(),
+            findings: request
+                .findings
+                .iter()
+                .map(|finding| finding_text(texts, finding))
+                .collect(),
+            other_windows: other_windows(texts, request, now),
             target: name(&request.target),
             request_id: name(&request.request_id),
             reason: lines(&request.reason),
@@ -200,6 +215,53 @@ fn decision_text(texts: &Texts, request: &RequestView, decision: &DecisionView) 
             .unwrap_or_default(),
         comment: lines(&decision.comment),
     }
+}
+
+/// The most names in one sentence.
+const MAX_NAMES: usize = 8;
+
+fn finding_text(texts: &Texts, finding: &Finding) -> FindingText {
+    let says = &texts.request;
+    let listed = |roles: &[String]| -> Vec<String> {
+        let mut names: Vec<String> = roles
+            .iter()
+            .take(MAX_NAMES)
+            .map(|role| line(role))
+            .collect();
+        if roles.len() > MAX_NAMES {
+            names.push((says.and_more)(roles.len() - MAX_NAMES));
+        }
+        names
+    };
+    let said = match finding {
+        Finding::MemberOf { roles } => (says.member_of)(&listed(roles)),
+        Finding::ActedAsBy { roles } => (says.acted_as_by)(&listed(roles)),
+        Finding::CreateRole => says.creates_roles.to_owned(),
+        Finding::CreateDatabase => says.creates_databases.to_owned(),
+        Finding::Replication => says.replicates.to_owned(),
+        Finding::BypassRowSecurity => says.bypasses_row_security.to_owned(),
+    };
+    FindingText {
+        said,
+        is_grave: finding.is_grave(),
+    }
+}
+
+fn other_windows(texts: &Texts, request: &RequestView, now: DateTime<Utc>) -> Vec<String> {
+    let says = &texts.request;
+    let line = |at| Moment::new(texts, at, request.zone).line();
+    request
+        .other_windows
+        .iter()
+        .map(|other| {
+            let id = name(&other.request_id);
+            if other.start <= now {
+                (says.other_window_is_open)(&line(other.end), &id)
+            } else {
+                (says.other_window)(&line(other.start), &line(other.end), &id)
+            }
+        })
+        .collect()
 }
 
 /// What one approver left of the window.

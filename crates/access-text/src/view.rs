@@ -1,7 +1,7 @@
 //! What pages and messages are made of: plain data, filled from the table by the functions.
 
-use access_core::Narrowing;
 use access_core::RoleCredential;
+use access_core::{Finding, Narrowing};
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 
@@ -27,6 +27,17 @@ pub struct DecisionView {
     pub comment: String,
     /// What they approved of the window, if not all of it.
     pub narrowing: Option<Narrowing>,
+}
+
+/// Another window of the same role that is not over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtherWindow {
+    /// The request that it belongs to.
+    pub request_id: String,
+    /// Opens at, or opened at.
+    pub start: DateTime<Utc>,
+    /// Closes at.
+    pub end: DateTime<Utc>,
 }
 
 /// When the login is open, as far as it is known.
@@ -64,6 +75,10 @@ pub struct RequestView {
     pub target: String,
     /// The name of the `PostgreSQL` role.
     pub role: String,
+    /// What the database says about the role.
+    pub findings: Vec<Finding>,
+    /// Other windows of the role.
+    pub other_windows: Vec<OtherWindow>,
     /// Who asks. Shown as claimed, not verified.
     pub requester: PersonView,
     /// Why, as the requester wrote it.

@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::PathBuf;
 
-use access_core::{CannotApprove, FaultName, Narrowing};
+use access_core::{CannotApprove, FaultName, Finding, Narrowing};
 use access_text::{
     Announcement, CannotDecide, DecisionView, Draft, ENGLISH, FIELD_START, FormProblem, JAPANESE,
-    Message, Page, PersonView, RequestView, Stage, Texts, Trouble, Typed, WindowView,
+    Message, OtherWindow, Page, PersonView, RequestView, Stage, Texts, Trouble, Typed, WindowView,
     already_decided_page, announce, ask, cannot_decide_page, decided_page, decision_page,
     expired_page, invalid_link_page, security_headers, settled_page, trouble_page,
 };
@@ -45,6 +45,8 @@ fn request() -> RequestView {
         request_id: "20261122-7k3m9q".to_owned(),
         target: "orders-prod".to_owned(),
         role: "breakglass".to_owned(),
+        findings: Vec::new(),
+        other_windows: Vec::new(),
         requester: person("riko", "Riko Example"),
         reason: "The nightly settlement is stuck on a lock since 05:10.\nEnd the blocking session and restart the job, \
                  see ticket OPS-1234."
@@ -295,6 +297,41 @@ fn decision_page_until_a_fixed_end() {
 fn decision_page_after_the_planned_start() {
     check_page("decision_late", 200, |texts| {
         decision_page(texts, &late(), &alice(), None, now())
+    });
+}
+
+#[test]
+fn decision_page_with_what_the_database_says() {
+    let names = |names: &[&str]| names.iter().map(|it| (*it).to_owned()).collect();
+    let request = RequestView {
+        findings: vec![
+            Finding::MemberOf {
+                roles: names(&["app_owner", "rds_superuser"]),
+            },
+            Finding::ActedAsBy {
+                roles: names(&["deploy", "master"]),
+            },
+            Finding::CreateDatabase,
+        ],
+        other_windows: vec![
+            OtherWindow {
+                request_id: "20261122-aaaaaa".to_owned(),
+                start: at("2026-11-22T07:00:00Z"),
+                end: at("2026-11-22T10:30:00Z"),
+            },
+            OtherWindow {
+                request_id: "20261122-bbbbbb".to_owned(),
+                start: at("2026-11-22T14:00:00Z"),
+                end: at("2026-11-22T15:30:00Z"),
+            },
+        ],
+        ..half_approved()
+    };
+    check_page("decision_findings", 200, |texts| {
+        decision_page(texts, &request, &alice(), None, now())
+    });
+    check_message("ask_findings", |texts| {
+        ask(texts, &request, &alice(), LINK, now())
     });
 }
 

@@ -1,5 +1,6 @@
 //! Whatever people write, a page keeps its structure and a message keeps its one link.
 
+use access_core::Finding;
 use access_text::{
     Announcement, DecisionView, ENGLISH, JAPANESE, PersonView, RequestView, Texts, WindowView,
     announce, ask, decision_page,
@@ -14,6 +15,11 @@ fn now() -> DateTime<Utc> {
     DateTime::from_timestamp(1_795_000_000, 0).expect("a time")
 }
 
+/// As much of a text as PostgreSQL takes for a name.
+fn role_name(text: &str) -> String {
+    text[..text.floor_char_boundary(63)].to_owned()
+}
+
 /// A request in which everything that a person can write is `text`.
 fn request(text: &str) -> RequestView {
     let person = |id: &str| PersonView {
@@ -25,6 +31,15 @@ fn request(text: &str) -> RequestView {
         request_id: "r-0123456789abcdef".to_owned(),
         target: "orders-prod".to_owned(),
         role: "breakglass".to_owned(),
+        findings: vec![
+            Finding::MemberOf {
+                roles: vec![role_name(text)],
+            },
+            Finding::ActedAsBy {
+                roles: vec![role_name(text); 20],
+            },
+        ],
+        other_windows: Vec::new(),
         requester: PersonView {
             id: text.to_owned(),
             name: text.to_owned(),

@@ -1,9 +1,9 @@
 //! Every page and every message exists in every language, and the Japanese ones hold no English sentence.
 
-use access_core::{CannotApprove, FaultName, Language, Narrowing};
+use access_core::{CannotApprove, FaultName, Finding, Language, Narrowing};
 use access_text::{
-    Announcement, CannotDecide, DecisionView, Draft, FIELD_END, FormProblem, Message, Page,
-    PersonView, RequestView, Stage, Texts, Trouble, Typed, WindowView, already_decided_page,
+    Announcement, CannotDecide, DecisionView, Draft, FIELD_END, FormProblem, Message, OtherWindow,
+    Page, PersonView, RequestView, Stage, Texts, Trouble, Typed, WindowView, already_decided_page,
     announce, ask, cannot_decide_page, decided_page, decision_page, expired_page,
     invalid_link_page, settled_page, trouble_page,
 };
@@ -59,6 +59,30 @@ fn vote(person: PersonView, approved: bool) -> DecisionView {
     }
 }
 
+fn findings() -> Vec<Finding> {
+    let roles = vec!["kanri".to_owned(); 10];
+    vec![
+        Finding::MemberOf {
+            roles: roles.clone(),
+        },
+        Finding::ActedAsBy { roles },
+        Finding::CreateRole,
+        Finding::CreateDatabase,
+        Finding::Replication,
+        Finding::BypassRowSecurity,
+    ]
+}
+
+fn others() -> Vec<OtherWindow> {
+    [(-10, 20), (30, 40)]
+        .map(|(start, end)| OtherWindow {
+            request_id: "r-0000".to_owned(),
+            start: after(start),
+            end: after(end),
+        })
+        .into()
+}
+
 /// Every state that a request can be in, with data that is Japanese.
 fn requests() -> Vec<RequestView> {
     let fixed = WindowView::Fixed {
@@ -96,6 +120,8 @@ fn requests() -> Vec<RequestView> {
                 request_id: "r-0123456789".to_owned(),
                 target: "orders".to_owned(),
                 role: "kanri".to_owned(),
+                findings: findings(),
+                other_windows: others(),
                 requester: person("hanako", "鈴木花子"),
                 reason: "夜間バッチの障害対応です。".to_owned(),
                 credential: access_core::RoleCredential::Existing,

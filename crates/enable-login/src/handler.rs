@@ -7,8 +7,8 @@ use access_aws::window_secret::WindowSecretMaker;
 use access_contract::payload::{Answer, EnableLogin, Outcome};
 use access_contract::{ErrorName, Status, seal};
 use access_core::converge::carry_out::{self, Opening};
-use access_core::{Fault, FaultName, RequestId, Window, WindowSpec, decision, time};
-use access_postgres::{Connection, RoleState, SystemIdentifier, WindowPassword};
+use access_core::{Fault, FaultName, Finding, RequestId, Window, WindowSpec, decision, time};
+use access_postgres::{Connection, RolePowers, RoleState, SystemIdentifier, WindowPassword};
 use chrono::{DateTime, Duration, Utc};
 use database_shell::{Located, Reach, RoleToClose, RoleToOpen, WindowsInTable, login_seen};
 use lambda_shell::{Failure, Invocation};
@@ -64,16 +64,20 @@ impl Handler {
         if !stored.request.credential.is_existing() {
             faults.extend(credential_fault(&stored, &state, &connection).await?);
         }
-        connection.end().await;
-
         if !faults.is_empty() {
             return self.refuse(id, faults).await;
         }
+        let powers = connection.role_powers(state.oid).await.map_err(postgres)?;
+        connection.end().await;
         let pin = ServerPin {
             system_identifier: server.system_identifier.to_string(),
             role_oid: state.oid,
         };
-        self.table.pin_server(id, &pin).await.map_err(aws)?;
+        let findings = findings(state, powers);
+        self.table
+            .pin_server(id, &pin, &findings)
+            .await
+            .map_err(aws)?;
         Ok(Outcome::Ready)
     }
 
@@ -413,6 +417,33 @@ fn opening_faults(stored: &StoredRequest, state: &RoleState) -> Vec<Fault> {
         ));
     }
     faults
+}
+
+/// What approvers should know about the role.
+fn findings(state: RoleState, powers: RolePowers) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if !powers.member_of.is_empty() {
+        findings.push(Finding::MemberOf {
+            roles: powers.member_of,
+        });
+    }
+    if !state.members.is_empty() {
+        findings.push(Finding::ActedAsBy {
+            roles: state.members,
+        });
+    }
+    let attributes = [
+        (powers.create_role, Finding::CreateRole),
+        (powers.create_database, Finding::CreateDatabase),
+        (powers.replication, Finding::Replication),
+        (powers.bypass_row_security, Finding::BypassRowSecurity),
+    ];
+    findings.extend(
+        attributes
+            .into_iter()
+            .filter_map(|(has_it, finding)| has_it.then_some(finding)),
+    );
+    findings
 }
 
 fn preflight_faults(stored: &StoredRequest, state: &RoleState) -> Vec<Fault> {

@@ -177,7 +177,9 @@ impl Handler {
             .await
             .map_err(aws)?;
         let votes: Vec<_> = sealed.into_iter().map(|sealed| sealed.vote).collect();
-        Ok(RequestView::of(&stored.request, stored.window, &votes))
+        let mut view = RequestView::of(&stored.request, stored.window, &votes);
+        view.findings.clone_from(&stored.findings);
+        Ok(view)
     }
 
     async fn link(

@@ -54,6 +54,40 @@ async fn opening_sets_the_end_and_the_connection_limit() {
 }
 
 #[tokio::test]
+async fn what_a_role_may_do_is_told_to_those_who_decide() {
+    on_each_version(async |server| {
+        let role = new_role(server).await;
+        let opener = opener(server).await;
+        let oid = opener.role_state(&role.user).await.unwrap().oid;
+        let plain = opener.role_powers(oid).await.unwrap();
+        assert_eq!(plain.member_of, Vec::<String>::new());
+        assert!(!plain.create_role && !plain.create_database && !plain.replication);
+
+        // Through another role, and by an attribute.
+        let user = quoted(&role.user);
+        let between = quoted(&format!("{}_team", role.user));
+        superuser(server)
+            .await
+            .batch_execute(&format!(
+                "CREATE ROLE {between}; GRANT pg_monitor TO {between}; GRANT {between} TO {user};
+                 ALTER ROLE {user} CREATEDB BYPASSRLS"
+            ))
+            .await
+            .unwrap();
+        let powers = opener.role_powers(oid).await.unwrap();
+        let team = format!("{}_team", role.user);
+        for expected in [team.as_str(), "pg_monitor", "pg_read_all_stats"] {
+            assert!(
+                powers.member_of.iter().any(|name| name == expected),
+                "{expected}: {powers:?}"
+            );
+        }
+        assert!(powers.create_database && powers.bypass_row_security && !powers.create_role);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn nobody_gets_in_after_the_end_even_if_nobody_closes() {
     on_each_version(async |server| {
         let role = new_role(server).await;

@@ -183,3 +183,50 @@ fn a_task_token_alone_approves_nothing() {
         assert_eq!(outcome(stack, execution).await.outcome(), "rejected");
     });
 }
+
+#[test]
+fn an_approver_opens_less_than_was_asked_for_and_no_more() {
+    on_stack(async |stack| {
+        let role = new_role(stack, json!({ "required_approvals": 2 })).await;
+        let asked = ask_for(stack, &role, json!({ "duration": "PT30M" })).await;
+        let of_bob = link_to(stack, APPROVERS[1], &role, &asked.execution).await;
+        let end = chrono::Utc::now() + chrono::TimeDelta::seconds(25);
+        let local = |at: chrono::DateTime<chrono::Utc>| at.format("%Y-%m-%dT%H:%M:%S").to_string();
+        let approve = |end: String| {
+            [
+                ("decision", "approve".to_owned()),
+                ("role", role.clone()),
+                ("comment", String::new()),
+                ("start", String::new()),
+                ("end", end),
+            ]
+        };
+        let post = async |link: &str, fields: &[(&str, String)]| {
+            let fields: Vec<_> = fields
+                .iter()
+                .map(|(name, value)| (*name, value.as_str()))
+                .collect();
+            callback::post_form(link, &fields).await.unwrap()
+        };
+        // More than was asked for, and less than a second, are answered and not recorded.
+        let next_week = local(end + chrono::TimeDelta::days(7));
+        let too_much = post(&asked.link, &approve(next_week)).await;
+        assert_eq!(too_much.status, 422, "{}", too_much.body);
+        assert!(too_much.body.contains("cannot end after"));
+        let passed = local(end - chrono::TimeDelta::hours(1));
+        let too_little = post(&asked.link, &approve(passed)).await;
+        assert_eq!(too_little.status, 422, "{}", too_little.body);
+        assert!(too_little.body.contains("the shortest window"));
+
+        let narrowed = post(&asked.link, &approve(local(end))).await;
+        assert_eq!(narrowed.status, 200, "{}", narrowed.body);
+        let page = callback::get(&of_bob).await.unwrap();
+        assert!(page.body.contains("narrowed by approvers"), "{}", page.body);
+        callback::approve(&of_bob, &role, "").await.unwrap();
+        until_open(stack, &asked).await;
+        let until = super::fixture::valid_until(stack, &role).await;
+        assert_eq!(until.timestamp(), end.timestamp());
+        assert_eq!(outcome(stack, &asked.execution).await.outcome(), "closed");
+        assert!(chrono::Utc::now() >= until);
+    });
+}

@@ -1,0 +1,72 @@
+//! What a database says about a role that whoever approves it should know.
+
+use serde::{Deserialize, Serialize};
+
+/// The roles whose rights amount to taking over a cluster: RDS's administrator, and those of
+/// <https://www.postgresql.org/docs/current/predefined-roles.html> that reach the server's files and programs.
+const POWERFUL_ROLES: [&str; 4] = [
+    "rds_superuser",
+    "pg_execute_server_program",
+    "pg_read_server_files",
+    "pg_write_server_files",
+];
+
+/// One thing about a role, as preflight saw it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Finding {
+    /// It has the rights of these roles too, directly or through others.
+    MemberOf {
+        /// Their names, in order.
+        roles: Vec<String>,
+    },
+    /// These roles can act as it at any time, inside and outside of windows.
+    ActedAsBy {
+        /// Their names, in order.
+        roles: Vec<String>,
+    },
+    /// It may create and change roles.
+    CreateRole,
+    /// It may create databases.
+    CreateDatabase,
+    /// It may copy the whole cluster.
+    Replication,
+    /// Row-level security does not hold for it.
+    BypassRowSecurity,
+}
+
+impl Finding {
+    /// Whether an approver must not overlook it.
+    #[must_use]
+    pub fn is_grave(&self) -> bool {
+        match self {
+            Self::MemberOf { roles } => roles
+                .iter()
+                .any(|role| POWERFUL_ROLES.contains(&role.as_str())),
+            Self::ActedAsBy { .. } | Self::CreateRole | Self::Replication => true,
+            Self::CreateDatabase | Self::BypassRowSecurity => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_could_take_over_the_cluster_is_grave() {
+        let member_of = |role: &str| Finding::MemberOf {
+            roles: vec!["app_owner".to_owned(), role.to_owned()],
+        };
+        assert!(member_of("rds_superuser").is_grave());
+        assert!(!member_of("pg_monitor").is_grave());
+        assert!(Finding::CreateRole.is_grave());
+    }
+
+    #[test]
+    fn what_was_stored_is_read() {
+        let stored = r#"[{"kind":"member_of","roles":["rds_superuser"]},{"kind":"create_role"}]"#;
+        let read: Vec<Finding> = serde_json::from_str(stored).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), stored);
+    }
+}
