@@ -35,7 +35,7 @@ const PROFILE_VARIABLE: &str = "LATCHKEY_CHAOS";
 /// The variable that names the versions of PostgreSQL, such as `13,18`.
 const VERSIONS_VARIABLE: &str = "LATCHKEY_PG_VERSIONS";
 /// How many stacks run at the same time; they wait more than they work.
-const STACKS_AT_ONCE: usize = 2;
+const STACKS_AT_ONCE: usize = 3;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Profile {
@@ -157,8 +157,6 @@ async fn on_version(major: Option<u32>, profile: Profile) -> Table {
         keep_logs(&stack).await;
     }
     table.took = started.elapsed();
-    // A long run is worth following.
-    println!("{}", table.print());
     table
 }
 
@@ -169,7 +167,7 @@ type Round<'a> = Vec<Fault<'a>>;
 
 fn rounds(stack: &Stack, profile: Profile) -> Vec<Round<'_>> {
     let site = Site::of(stack);
-    let quiet: Round<'_> = vec![
+    let mut quiet: Round<'_> = vec![
         one(defences::nothing(site)),
         one(defences::only_the_event(site)),
         one(states::in_await_approval(site)),
@@ -177,23 +175,23 @@ fn rounds(stack: &Stack, profile: Profile) -> Vec<Round<'_>> {
         one(states::in_wait_until_end(site)),
         one(states::in_disable_login(site)),
     ];
-    let lost: Round<'_> = vec![Box::pin(defences::without_events(site))];
-    let killed: Round<'_> = vec![
+    let mut killed: Round<'_> = vec![
         one(functions::killed_while_opening(site)),
         one(functions::killed_while_closing(site)),
     ];
+    let lost: Fault<'_> = Box::pin(defences::without_events(site));
     if profile == Profile::Short {
-        return vec![quiet, lost, killed];
+        killed.push(lost);
+        return vec![quiet, killed];
     }
-    let mut quiet = quiet;
     quiet.push(one(states::in_wait_until_start(site)));
     quiet.push(one(database::failover_at_the_end(stack)));
     quiet.push(Box::pin(database::on_another_server(stack)));
+    killed.push(Box::pin(defences::by_hand(site)));
     vec![
         quiet,
-        vec![Box::pin(defences::by_hand(site))],
-        lost,
         killed,
+        vec![lost],
         vec![one(functions::killed_and_stopped_while_opening(site))],
         vec![one(functions::throttled_at_the_end(site))],
         vec![Box::pin(states::in_what_sends_messages(site))],
@@ -219,7 +217,13 @@ impl Table {
     async fn take(&mut self, round: Round<'_>) {
         for result in join_all(round.into_iter().map(caught)).await {
             match result {
-                Ok(rows) => self.rows.extend(rows),
+                Ok(rows) => {
+                    // A long run is worth following.
+                    for row in &rows {
+                        println!("PostgreSQL {}: {}", self.version, line(row));
+                    }
+                    self.rows.extend(rows);
+                }
                 Err(panic) => self.failures.push(said(&*panic)),
             }
         }
@@ -235,21 +239,24 @@ impl Table {
             "after"
         );
         for row in &self.rows {
-            let lag = row.lag.map_or_else(
-                || "-".to_owned(),
-                |lag| format!("{} ms", lag.num_milliseconds()),
-            );
-            let _ = writeln!(
-                text,
-                "{:<66} {:<46} {lag:>9}  {}",
-                row.fault, row.closed_by, row.n_survivors
-            );
+            let _ = writeln!(text, "{}", line(row));
         }
         for failure in &self.failures {
             let _ = writeln!(text, "NOT AS PROMISED: {failure}");
         }
         text
     }
+}
+
+fn line(row: &Row) -> String {
+    let lag = row.lag.map_or_else(
+        || "-".to_owned(),
+        |lag| format!("{} ms", lag.num_milliseconds()),
+    );
+    format!(
+        "{:<66} {:<46} {lag:>9}  {}",
+        row.fault, row.closed_by, row.n_survivors
+    )
 }
 
 /// Runs a fault, and catches what it says if it panics.

@@ -84,13 +84,15 @@ async fn role_that_ends_our_sessions(site: Site<'_>) -> Row {
 
 const FIGHTERS: usize = 2;
 
-/// A query that never comes to its end. Only a sequence counts what is never committed.
+/// A query that never comes to its end, and looks anew in each round, because `n` is in what it asks. Only a sequence
+/// counts what is never committed.
 const FIGHT: &str = "WITH RECURSIVE forever(n) AS (
     SELECT 0::bigint
     UNION ALL
     SELECT n + length(pg_stat_clear_snapshot()::text)
-             + (SELECT count(nextval('ended')) FROM pg_stat_activity
-                 WHERE usename IN ('latchkey_opener', 'latchkey_closer') AND n >= 0 AND pg_terminate_backend(pid))
+             + (SELECT count(CASE WHEN pg_get_userbyid(usesysid) IN ('latchkey_opener', 'latchkey_closer')
+                                  THEN CASE WHEN pg_terminate_backend(pid) THEN nextval('ended') END END)
+                  FROM pg_stat_get_activity(CASE WHEN n < 0 THEN 0 END))
              + length(pg_sleep(0.001)::text)
       FROM forever
   )

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use futures_util::future::join_all;
+use futures_util::{StreamExt as _, stream};
 use serde_json::json;
 use xtask::stack::Stack;
 
 use super::defences::{delete_schedule, switch_rule};
 use super::evidence::{Defence, PROVED_WITHIN, Row, closed, closers, closings, until_proved};
 use super::site::{LOOK_AGAIN_AFTER, Open, Site};
+
+/// How many windows are opened at the same time, so that no request waits for its message too long.
+const OPENED_AT_ONCE: usize = 10;
 
 /// Another release is deployed over a running window: other packages, another template, other parameters.
 pub(super) async fn released_in_mid_window(site: Site<'_>) -> Row {
@@ -65,18 +68,25 @@ pub(super) async fn only_reconcile_by_itself(site: Site<'_>) -> Row {
 
 /// `n` windows on one cluster that end in the same second, each with a session.
 pub(super) async fn end_together(site: Site<'_>, n: usize, what: &str) -> Row {
-    let end = common_end(n);
-    let opens: Vec<Open> = join_all((0..n).map(|_| async {
+    // One more, to see how long an opening takes on this machine.
+    let since = Utc::now();
+    let first = site.open("PT60S").await;
+    let end = common_end(n, Utc::now() - since);
+    let opening = (0..n).map(async |_| {
         let asked = site
             .ask(json!({ "duration": null, "end": end.to_rfc3339() }))
             .await;
         site.open_asked(asked).await
-    }))
-    .await;
+    });
+    let opens: Vec<Open> = stream::iter(opening)
+        .buffered(OPENED_AT_ONCE)
+        .collect()
+        .await;
     assert!(Utc::now() < end, "{n} windows were not open before {end}");
     assert!(opens.iter().all(|open| open.end == end));
     let mut lags = all_closed(site, &opens, end).await;
     let closed_by = tally(site.stack, &opens).await;
+    until_proved(site.stack, &first.request_id).await;
     let mut n_survivors = 0;
     for open in opens {
         let session = open.session.unwrap();
@@ -120,9 +130,11 @@ async fn tally(stack: &Stack, opens: &[Open]) -> String {
     words.join(", ")
 }
 
-fn common_end(n: usize) -> DateTime<Utc> {
-    let seconds = 30 + 2 * i64::try_from(n).unwrap();
-    DateTime::from_timestamp(Utc::now().timestamp() + seconds, 0).unwrap()
+/// Openings share the machine's cores, so that many take longer than one, and less long than one after the other.
+fn common_end(n: usize, one_took: TimeDelta) -> DateTime<Utc> {
+    let all_take = one_took * i32::try_from(n).unwrap() * 7 / 10;
+    let end = Utc::now() + all_take + TimeDelta::seconds(30);
+    DateTime::from_timestamp(end.timestamp(), 0).unwrap()
 }
 
 /// Watches all roles until the server shows none with LOGIN or a session, and says how long after the end each was.

@@ -33,7 +33,7 @@ pub(super) async fn in_await_approval(site: Site<'_>) -> Row {
 
 /// Approved, and the start is yet to come.
 pub(super) async fn in_wait_until_start(site: Site<'_>) -> Row {
-    let start = whole_second(Utc::now() + TimeDelta::seconds(20));
+    let start = whole_second(Utc::now() + TimeDelta::seconds(40));
     let end = start + TimeDelta::seconds(20);
     let change = json!({ "duration": null, "start": start.to_rfc3339(), "end": end.to_rfc3339() });
     let asked = site.ask(change).await;
