@@ -146,8 +146,11 @@ pub(crate) async fn deploy_again(
         }
     }
     let template = folder.join("template.yaml");
-    let changed =
-        workspace::read(&template)?.replacen("Latchkey:", "Latchkey, another release:", 1);
+    // SAM wrote how to get from its own folder to the state machines.
+    let machines = workspace::root().join("statemachine");
+    let changed = workspace::read(&template)?
+        .replace("../../../statemachine", &machines.to_string_lossy())
+        .replacen("Latchkey:", "Latchkey, another release:", 1);
     workspace::write(&template, &changed)?;
 
     let config = workspace::root().join("samconfig.toml");

@@ -1,6 +1,6 @@
 //! Databases that are away, fail over, are lost from the catalogue, or hold a role that fights back.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{TimeDelta, Utc};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::join;
@@ -9,7 +9,7 @@ use xtask::postgres::{APPLICATION_DATABASE, LocalPostgres, Settings};
 use xtask::stack::Stack;
 
 use super::evidence::{Defence, PROVED_WITHIN, Row, closed, until_proved};
-use super::site::{LOOK_AGAIN_AFTER, Site};
+use super::site::{LOOK_AGAIN_AFTER, Site, until};
 
 const BOTH: [Defence; 2] = [Defence::StateMachine, Defence::Schedule];
 
@@ -219,12 +219,6 @@ pub(super) async fn failover_at_the_end(stack: &Stack) -> Row {
     Row {
         lag: Some(closed_at - end),
         ..row
-    }
-}
-
-async fn until(at: DateTime<Utc>) {
-    while Utc::now() < at {
-        tokio::time::sleep(LOOK_AGAIN_AFTER).await;
     }
 }
 

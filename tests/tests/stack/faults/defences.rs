@@ -8,7 +8,7 @@ use xtask::stack::Stack;
 
 use super::super::fixture::{SOON, told_requester};
 use super::evidence::{Defence, PROVED_WITHIN, Row, closed};
-use super::site::{LOOK_AGAIN_AFTER, Open, Site};
+use super::site::{LOOK_AGAIN_AFTER, Open, Site, until};
 
 /// Nothing breaks.
 pub(super) async fn nothing(site: Site<'_>) -> Row {
@@ -95,55 +95,74 @@ pub(super) async fn by_hand(site: Site<'_>) -> Vec<Row> {
         panic!("LOGIN was given")
     };
 
-    let due = Utc::now();
-    let round = reconcile(stack).await;
-    assert_eq!(round["n_cut"], 1, "{round}");
-    assert_eq!(round["n_not_open"], 1, "{round}");
-    assert_eq!(round["n_by_hand"], 1, "{round}");
-    let mut rows =
-        vec![cut_by_reconcile(site, &outside, due, "LOGIN given outside any window").await];
-    assert!(site.can_log_in(&adopted).await, "an adopted window was cut");
-    assert!(
-        !site.can_log_in(&ended.role).await,
-        "NOLOGIN by hand was undone"
-    );
-    assert!(
-        site.can_log_in(&removed.role).await,
-        "a window was cut with its catalogue entry"
-    );
-    while Utc::now() < adopted_end {
-        tokio::time::sleep(LOOK_AGAIN_AFTER).await;
-    }
-    let round = reconcile(stack).await;
-    assert!(round["n_cut"].as_u64() >= Some(1), "{round}");
-    rows.push(cut_by_reconcile(site, &adopted, adopted_end, "opened by hand by the DBA").await);
-    let (end_1, end_2) = (ended.end, removed.end);
     let both = [Defence::StateMachine, Defence::Schedule];
-    let closed = join!(
-        closed(site, ended, end_1, "NOLOGIN by hand in mid-window", &both),
-        closed(
-            site,
-            removed,
-            end_2,
-            "role's catalogue entry deleted",
-            &both
-        ),
+    let (end_1, end_2) = (ended.end, removed.end);
+    let (ended_role, removed_role) = (ended.role.clone(), removed.role.clone());
+    let by_reconcile = async {
+        let fault = "LOGIN given outside any window";
+        let (round, outside) = cut_by_reconcile(site, &outside, Utc::now(), fault).await;
+        assert_eq!(round["n_cut"], 1, "{round}");
+        assert_eq!(round["n_not_open"], 1, "{round}");
+        assert_eq!(round["n_by_hand"], 1, "{round}");
+        let (adopted_seen, removed_seen) = {
+            let observer = site.observer().await;
+            let adopted = site.look(&observer, &adopted).await;
+            (adopted, site.look(&observer, &removed_role).await)
+        };
+        assert!(
+            Utc::now() < adopted_end.min(end_2),
+            "a round took longer than the windows"
+        );
+        assert!(adopted_seen.can_login, "an adopted window was cut");
+        assert!(
+            removed_seen.can_login,
+            "a window was cut with its catalogue entry"
+        );
+        assert!(
+            !site.can_log_in(&ended_role).await,
+            "NOLOGIN by hand was undone"
+        );
+        until(adopted_end).await;
+        let fault = "opened by hand by the DBA";
+        let (round, adopted) = cut_by_reconcile(site, &adopted, adopted_end, fault).await;
+        assert!(round["n_cut"].as_u64() >= Some(1), "{round}");
+        [outside, adopted]
+    };
+    let from_its_end = async |open: Open, end, fault| {
+        // LOGIN may be gone before.
+        until(end).await;
+        closed(site, open, end, fault, &both).await
+    };
+    let (by_reconcile, row_1, row_2) = join!(
+        by_reconcile,
+        from_its_end(ended, end_1, "NOLOGIN by hand in mid-window"),
+        from_its_end(removed, end_2, "role's catalogue entry deleted"),
     );
-    rows.extend([closed.0, closed.1]);
-    rows
+    let [row_3, row_4] = by_reconcile;
+    vec![row_3, row_4, row_1, row_2]
 }
 
-/// A role without a request: reconcile has said that it cut one, and it is this one that is closed now.
-async fn cut_by_reconcile(site: Site<'_>, role: &str, due: DateTime<Utc>, fault: &str) -> Row {
-    let closed_at = site.until_closed(role, PROVED_WITHIN).await;
+/// Calls reconcile, watches the role meanwhile, and returns what reconcile said: for a role without a request there is
+/// no other record.
+async fn cut_by_reconcile(
+    site: Site<'_>,
+    role: &str,
+    due: DateTime<Utc>,
+    fault: &str,
+) -> (Value, Row) {
+    let before = site.look(&site.observer().await, role).await;
+    assert!(before.can_login, "{fault}: closed by somebody else");
+    let watching = site.until_closed(role, PROVED_WITHIN);
+    let (round, closed_at) = join!(reconcile(site.stack), watching);
     assert!(!site.can_log_in(role).await, "{fault}");
-    Row {
+    let row = Row {
         fault: fault.to_owned(),
         closed_by: Defence::Reconcile.to_string(),
         lag: Some((closed_at - due).max(TimeDelta::zero())),
         n_survivors: 0,
         stopped_in: None,
-    }
+    };
+    (round, row)
 }
 
 pub(super) async fn reconcile(stack: &Stack) -> Value {

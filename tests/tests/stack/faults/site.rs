@@ -211,6 +211,13 @@ pub(super) async fn approve(asked: &Asked) {
     assert_eq!(answer.status, 200, "{}", answer.body);
 }
 
+/// Waits until this moment.
+pub(super) async fn until(at: DateTime<Utc>) {
+    while Utc::now() < at {
+        tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+    }
+}
+
 async fn try_to_look(observer: &Client, role: &str) -> Result<RoleSeen, tokio_postgres::Error> {
     let query = "SELECT rolcanlogin, rolvaliduntil,
                         (SELECT count(*) FROM pg_stat_activity WHERE usesysid = r.oid)
