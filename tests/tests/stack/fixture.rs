@@ -14,7 +14,7 @@ use xtask::inbox::Message;
 use xtask::stack::{APPROVERS, Ended, Execution, REQUESTER, Stack};
 
 /// Whatever the state machine does next comes within this time, also on a busy machine.
-pub(super) const SOON: Duration = Duration::from_secs(60);
+pub(super) const SOON: Duration = Duration::from_secs(120);
 /// Long enough for a test to look around in it on a busy machine.
 pub(super) const WINDOW: Duration = Duration::from_secs(10);
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);

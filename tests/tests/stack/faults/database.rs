@@ -224,12 +224,17 @@ pub(super) async fn failover_at_the_end(stack: &Stack) -> Row {
 
 /// Changes the password of a login of ours behind its secret's back, and returns what lets it in again.
 pub(super) async fn lock_out(site: Site<'_>, user: &str) -> String {
-    let observer = site.observer().await;
-    let query = "SELECT rolpassword FROM pg_authid WHERE rolname::text = $1";
-    let verifier = observer.query_one(query, &[&user]).await.unwrap().get(0);
+    let verifier = verifier(site, user).await;
     site.alter(&format!("ALTER ROLE {user} PASSWORD 'of somebody else'"))
         .await;
     verifier
+}
+
+/// What the server keeps of a password.
+pub(super) async fn verifier(site: Site<'_>, user: &str) -> String {
+    let observer = site.observer().await;
+    let query = "SELECT rolpassword FROM pg_authid WHERE rolname::text = $1";
+    observer.query_one(query, &[&user]).await.unwrap().get(0)
 }
 
 /// Lets it in again.

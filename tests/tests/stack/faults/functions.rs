@@ -8,6 +8,14 @@ use super::super::fixture::{Asked, SOON};
 use super::evidence::{Defence, Row, closed};
 use super::site::{LOOK_AGAIN_AFTER, Open, Site, approve};
 
+/// The functions that faults take all concurrency from.
+pub(super) const THROTTLED: [&str; 4] = [
+    "ComputeWaitFunction",
+    "ApprovalFunction",
+    "EnableLoginFunction",
+    "DisableLoginFunction",
+];
+
 /// enable-login dies while its `LOGIN` waits for somebody who holds the row; the server carries it out all the same.
 pub(super) async fn killed_while_opening(site: Site<'_>) -> Row {
     let asked = site.ask(json!({ "duration": "PT40S" })).await;

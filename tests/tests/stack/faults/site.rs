@@ -239,10 +239,13 @@ pub(super) struct HeldRow {
 }
 
 impl HeldRow {
-    /// Waits until a session of `user` waits for the row.
+    /// Waits until a session of `user` waits for the row, perhaps behind somebody else who does.
     pub(super) async fn until_waited_for_by(&self, user: &str) {
-        let query = "SELECT count(*) FROM pg_stat_activity
-                      WHERE usename::text = $1 AND $2 = ANY (pg_blocking_pids(pid))";
+        let query = "SELECT count(*) FROM pg_stat_activity a
+                      WHERE usename::text = $1
+                        AND ($2 = ANY (pg_blocking_pids(a.pid))
+                             OR EXISTS (SELECT FROM unnest(pg_blocking_pids(a.pid)) AS between(pid)
+                                         WHERE $2 = ANY (pg_blocking_pids(between.pid))))";
         let until = Utc::now() + TimeDelta::from_std(SOON).unwrap();
         loop {
             let row = self.observer.query_one(query, &[&user, &self.pid]).await;

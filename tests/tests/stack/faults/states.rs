@@ -120,7 +120,7 @@ pub(super) async fn in_what_sends_messages(site: Site<'_>) -> Vec<Row> {
 /// Our own passwords do not work any more, and the topic takes nothing: closing fails, round after round.
 pub(super) async fn in_what_follows_a_failure(site: Site<'_>) -> Vec<Row> {
     let stack = site.stack;
-    let (pages, waits, fails) = join!(site.open("PT40S"), site.open("PT40S"), site.ask(json!({})));
+    let (pages, waits, fails) = join!(site.open("PT60S"), site.open("PT60S"), site.ask(json!({})));
     let topic = DeafTopic::make(stack).await;
     let closer = lock_out(site, "latchkey_closer").await;
     let opener = lock_out(site, "latchkey_opener").await;
@@ -195,7 +195,7 @@ async fn wake(stack: &Stack, token: &str) {
 
 /// Waits for the state, stops the execution, and proves that it stopped there.
 async fn stop_in(stack: &Stack, execution: &Execution, state: &str) {
-    let entered = stack.wait_for_state(execution, state, SOON * 2).await;
+    let entered = stack.wait_for_state(execution, state, SOON).await;
     entered.unwrap();
     stack.stop_execution(execution).await.unwrap();
     let history = stack.history(execution).await.unwrap();
@@ -265,26 +265,31 @@ struct DeafTopic {
 impl DeafTopic {
     async fn make(stack: &Stack) -> Self {
         let topic = stack.output("TopicArn").unwrap();
-        let attributes = ["sns", "get-topic-attributes", "--topic-arn", topic];
-        let attributes = stack.aws().aws(&attributes).await.unwrap();
-        let policy = attributes["Attributes"]["Policy"].as_str().unwrap();
-        let mut changed: Value = serde_json::from_str(policy).unwrap();
+        let policy = topic_policy(stack).await;
+        let mut changed: Value = serde_json::from_str(&policy).unwrap();
         let nobody = json!({
             "Sid": "NobodyPublishes", "Effect": "Deny", "Principal": "*", "Action": "sns:Publish", "Resource": topic,
         });
         changed["Statement"].as_array_mut().unwrap().push(nobody);
-        set_policy(stack, &changed.to_string()).await;
-        Self {
-            policy: policy.to_owned(),
-        }
+        set_topic_policy(stack, &changed.to_string()).await;
+        Self { policy }
     }
 
     async fn hear_again(self, stack: &Stack) {
-        set_policy(stack, &self.policy).await;
+        set_topic_policy(stack, &self.policy).await;
     }
 }
 
-async fn set_policy(stack: &Stack, policy: &str) {
+/// Who may publish to the topic.
+pub(super) async fn topic_policy(stack: &Stack) -> String {
+    let topic = stack.output("TopicArn").unwrap();
+    let attributes = ["sns", "get-topic-attributes", "--topic-arn", topic];
+    let attributes = stack.aws().aws(&attributes).await.unwrap();
+    let policy = attributes["Attributes"]["Policy"].as_str().unwrap();
+    policy.to_owned()
+}
+
+pub(super) async fn set_topic_policy(stack: &Stack, policy: &str) {
     let topic = stack.output("TopicArn").unwrap();
     let arguments = ["sns", "set-topic-attributes", "--topic-arn", topic];
     let value = ["--attribute-name", "Policy", "--attribute-value", policy];
