@@ -191,7 +191,11 @@ fn an_approver_opens_less_than_was_asked_for_and_no_more() {
         let asked = ask_for(stack, &role, json!({ "duration": "PT30M" })).await;
         let of_bob = link_to(stack, APPROVERS[1], &role, &asked.execution).await;
         let end = chrono::Utc::now() + chrono::TimeDelta::seconds(25);
-        let local = |at: chrono::DateTime<chrono::Utc>| at.format("%Y-%m-%dT%H:%M:%S").to_string();
+        // The catalogue's zone is Asia/Tokyo, nine hours ahead.
+        let local = |at: chrono::DateTime<chrono::Utc>| {
+            let in_tokyo = at + chrono::TimeDelta::hours(9);
+            in_tokyo.format("%Y-%m-%dT%H:%M:%S").to_string()
+        };
         let approve = |end: String| {
             [
                 ("decision", "approve".to_owned()),
