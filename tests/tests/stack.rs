@@ -5,12 +5,15 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod stack {
+    mod asking;
     mod attacks;
     mod deciding;
+    mod endings;
     mod fixture;
     mod passwords;
     mod refusals;
     mod rights;
+    mod signed_decisions;
     mod subscriptions;
     mod windows;
 }

@@ -58,7 +58,7 @@ impl Catalogue {
         };
         let mut wanted: BTreeSet<PersonId> = draft.requester.iter().cloned().collect();
         if let Some((policy, _)) = &role {
-            wanted.extend(policy.approvers.iter().cloned());
+            wanted.extend(policy.approvers.iter().chain(&policy.operators).cloned());
         }
         Ok(Found {
             database,
@@ -156,6 +156,25 @@ impl Catalogue {
             }
         }
         Ok(entries.into_values().collect())
+    }
+
+    /// Everybody. A faulty document is logged and left out: that person cannot ask, the others can.
+    ///
+    /// # Errors
+    /// [`Error::Catalogue`] if Parameter Store cannot be read.
+    pub async fn everybody(&self) -> Result<Vec<Person>, Error> {
+        let mut people = Vec::new();
+        for document in self.below(&format!("{}/people", self.prefix)).await? {
+            let name = document.name.clone();
+            match document.read(Person::read) {
+                Ok((person, _)) if name.ends_with(&format!("/people/{}", person.id)) => {
+                    people.push(person);
+                }
+                Ok(_) => tracing::error!(parameter = name, "its id is not the end of its name"),
+                Err(error) => tracing::error!(parameter = name, "{error}"),
+            }
+        }
+        Ok(people)
     }
 
     async fn below(&self, path: &str) -> Result<Vec<Document>, Error> {

@@ -69,6 +69,9 @@ pub enum Error {
     /// EventBridge Scheduler.
     #[error("schedule the closing: {0}")]
     Schedule(String),
+    /// CloudTrail.
+    #[error("ask CloudTrail who started the execution: {0}")]
+    Trail(String),
     /// An environment variable is missing or wrong.
     #[error("environment variable {0} is missing; deploy the template as it is")]
     Configuration(&'static str),
@@ -99,6 +102,7 @@ impl Error {
             Self::Callback(_) => ErrorName::CallbackFailed,
             Self::Execution(_) => ErrorName::ExecutionUnavailable,
             Self::Schedule(_) => ErrorName::ScheduleUnavailable,
+            Self::Trail(_) => ErrorName::TrailUnavailable,
             Self::DamagedRow { .. } | Self::Configuration(_) | Self::CaBundle { .. } => {
                 ErrorName::Internal
             }

@@ -1,4 +1,4 @@
-//! Executions: whether one still runs, and starting the closing of a window.
+//! Executions: whether one still runs, starting one for a request, and starting the closing of a window.
 
 use access_core::RequestId;
 use aws_sdk_sfn::Client;
@@ -51,6 +51,73 @@ pub async fn status(client: &Client, arn: &str) -> Result<Execution, Error> {
     }
 }
 
+/// What became of starting an execution for a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Begun {
+    /// It runs, or ran, with this input.
+    At {
+        /// When it started, in milliseconds since 1970.
+        started_at_millis: i64,
+    },
+    /// An execution of this name was started before with another input.
+    AnotherInput,
+}
+
+/// The ARN of the execution `name` of a state machine
+/// (<https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsstepfunctions.html>).
+#[must_use]
+pub fn arn_of(state_machine_arn: &str, name: &str) -> String {
+    let execution = state_machine_arn.replacen(":stateMachine:", ":execution:", 1);
+    format!("{execution}:{name}")
+}
+
+/// Starts the execution `name` with this input. One of the same name and input that was started before is as good.
+///
+/// # Errors
+/// [`Error::Execution`].
+pub async fn begin(
+    client: &Client,
+    state_machine_arn: &str,
+    name: &str,
+    input: &serde_json::Value,
+) -> Result<Begun, Error> {
+    let answer = client
+        .start_execution()
+        .state_machine_arn(state_machine_arn)
+        .name(name)
+        .input(input.to_string())
+        .send()
+        .await;
+    match answer {
+        Ok(output) => Ok(begun_at(&output.start_date)),
+        Err(SdkError::ServiceError(error))
+            if matches!(error.err(), StartExecutionError::ExecutionAlreadyExists(_)) =>
+        {
+            let found = client
+                .describe_execution()
+                .execution_arn(arn_of(state_machine_arn, name))
+                .send()
+                .await
+                .map_err(|error| Error::Execution(chain(error)))?;
+            let found_input = found.input.as_deref().unwrap_or_default();
+            match serde_json::from_str::<serde_json::Value>(found_input) {
+                Ok(found_input) if found_input == *input => Ok(begun_at(&found.start_date)),
+                _ => Ok(Begun::AnotherInput),
+            }
+        }
+        Err(error) => Err(Error::Execution(chain(error))),
+    }
+}
+
+fn begun_at(start: &aws_sdk_sfn::primitives::DateTime) -> Begun {
+    // Whole milliseconds, which the SDK reads as a fraction of a second: 0.123 may be 0.122999999.
+    let half_a_milli = 500_000;
+    let rounded = i64::from((start.subsec_nanos() + half_a_milli) / 1_000_000);
+    Begun::At {
+        started_at_millis: start.secs() * 1000 + rounded,
+    }
+}
+
 /// Starts the state machine that closes the window of a request and announces it. An execution of the
 /// same name that was started before is as good.
 ///
@@ -80,5 +147,36 @@ pub async fn start_closing(
             Ok(())
         }
         Err(error) => Err(Error::Execution(chain(error))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_is_told_in_whole_milliseconds() {
+        let start =
+            |nanos| aws_sdk_sfn::primitives::DateTime::from_secs_and_nanos(1_767_225_600, nanos);
+        for (nanos, millis) in [
+            (123_000_000, 123),
+            (122_999_906, 123),
+            (123_000_094, 123),
+            (999_999_999, 1000),
+        ] {
+            let started_at_millis = 1_767_225_600_000 + millis;
+            assert_eq!(begun_at(&start(nanos)), Begun::At { started_at_millis });
+        }
+    }
+
+    #[test]
+    fn an_execution_has_the_arn_that_step_functions_gives_it() {
+        assert_eq!(
+            arn_of(
+                "arn:aws:states:eu-west-1:123456789012:stateMachine:requests",
+                "asked-1"
+            ),
+            "arn:aws:states:eu-west-1:123456789012:execution:requests:asked-1"
+        );
     }
 }

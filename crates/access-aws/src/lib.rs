@@ -12,6 +12,7 @@ pub mod seal;
 pub mod secret;
 pub mod table;
 pub mod task;
+pub mod trail;
 pub mod window_secret;
 
 pub use error::Error;

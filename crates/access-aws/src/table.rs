@@ -6,6 +6,8 @@
 //! | `request#<id>` | `message#<event>#<person>` | a message that was sent |
 //! | `request#<id>` | `facts#before`, `facts#after` | the facts about the cluster before and after the window |
 //! | `vote#<id>` | `<person>` | a sealed vote |
+//! | `asked#<execution ARN>` | `asked` | who asked through the front door, and what; taken once |
+//! | `confirmed#<id>` | `requester` | CloudTrail's word for a requester who was a claim |
 //! | `token#<id>` | `token` | the token of the waiting task |
 //! | `windows#<target>#<role>` | `<id>` | a window that is not closed yet |
 //! | `windows#<target>#<role>` | `closings` | until when whoever closes the role may act on what it read |
@@ -13,10 +15,10 @@
 use std::collections::HashMap;
 
 use access_contract::seal::SealedVote;
-use access_contract::{Status, TaskToken};
+use access_contract::{Asked, Confirmation, Status, TaskToken};
 use access_core::{
-    Decision, Digest, Facts, Fault, Finding, LeftBehind, PersonId, Request, RequestId, RoleName,
-    TargetId, Window, WindowRow, Windows,
+    Decision, Digest, Ending, Facts, Fault, Finding, LeftBehind, PersonId, Request, RequestId,
+    RoleName, TargetId, Window, WindowRow, Windows,
 };
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
@@ -71,6 +73,8 @@ pub struct StoredRequest {
     pub refusal: Vec<Fault>,
     /// How it was closed.
     pub closing: Option<Closing>,
+    /// Who ended it before its time, if somebody did.
+    pub ending: Option<Ending>,
 }
 
 /// Which server and which role: closing goes to these, whatever answers to the names by then.
@@ -135,34 +139,105 @@ impl Table {
     /// # Errors
     /// [`Error::Table`].
     pub async fn create_request(&self, request: &Request) -> Result<bool, Error> {
-        let item = Item::from([
-            ("pk".to_owned(), text(request_key(&request.request_id))),
-            ("sk".to_owned(), text("request")),
-            ("version".to_owned(), number(1)),
-            ("document".to_owned(), json(request)),
-            ("status".to_owned(), text(Status::Pending.as_str())),
-            ("n_votes".to_owned(), number(0)),
-        ]);
-        let answer = self
-            .client
-            .put_item()
+        let items = vec![self.put_request(request)?];
+        self.transact(items, "store the request").await
+    }
+
+    /// Stores a new request and takes what the front door recorded for its execution, both or neither. `false` if
+    /// there is such a request already, or if another one took it.
+    ///
+    /// # Errors
+    /// [`Error::Table`].
+    pub async fn create_asked_request(&self, request: &Request) -> Result<bool, Error> {
+        let take = Update::builder()
             .table_name(&self.name)
-            .set_item(Some(item))
-            .condition_expression("attribute_not_exists(pk)")
-            .send()
-            .await;
-        match answer {
-            Ok(_) => Ok(true),
-            Err(SdkError::ServiceError(error))
-                if matches!(
-                    error.err(),
-                    PutItemError::ConditionalCheckFailedException(_)
-                ) =>
-            {
-                Ok(false)
-            }
-            Err(error) => Err(failed("store the request", error)),
-        }
+            .key("pk", text(asked_key(&request.execution_arn)))
+            .key("sk", text("asked"))
+            .update_expression("SET taken_by = :id")
+            .condition_expression("attribute_exists(pk) AND attribute_not_exists(taken_by)")
+            .expression_attribute_values(":id", text(request.request_id.as_str()));
+        let items = vec![self.put_request(request)?, transact_update(take)?];
+        self.transact(items, "store the request").await
+    }
+
+    fn put_request(&self, request: &Request) -> Result<TransactWriteItem, Error> {
+        transact_put(
+            Put::builder()
+                .table_name(&self.name)
+                .item("pk", text(request_key(&request.request_id)))
+                .item("sk", text("request"))
+                .item("version", number(1))
+                .item("document", json(request))
+                .item("status", text(Status::Pending.as_str()))
+                .item("n_votes", number(0))
+                .condition_expression("attribute_not_exists(pk)"),
+        )
+    }
+
+    /// Records who asks for what, before the execution is started. `false` if something stands there for this
+    /// execution already.
+    ///
+    /// # Errors
+    /// [`Error::Table`].
+    pub async fn record_asked(&self, execution_arn: &str, asked: &Asked) -> Result<bool, Error> {
+        let put = Put::builder()
+            .table_name(&self.name)
+            .item("pk", text(asked_key(execution_arn)))
+            .item("sk", text("asked"))
+            .item("version", number(1))
+            .item("document", json(asked))
+            .condition_expression("attribute_not_exists(pk)");
+        self.transact(vec![transact_put(put)?], "record who asks")
+            .await
+    }
+
+    /// What the front door recorded for this execution, with the request that took it.
+    ///
+    /// # Errors
+    /// [`Error::Table`] or [`Error::DamagedRow`].
+    pub async fn asked(
+        &self,
+        execution_arn: &str,
+    ) -> Result<Option<(Asked, Option<RequestId>)>, Error> {
+        let key = asked_key(execution_arn);
+        let Some(item) = self.get(&key, "asked", "read who asked").await? else {
+            return Ok(None);
+        };
+        let taken_by = string(&item, "taken_by")
+            .map(|id| RequestId::new(id).map_err(|error| damaged(&key, error)))
+            .transpose()?;
+        Ok(Some((document(&item, &key)?, taken_by)))
+    }
+
+    /// Records that CloudTrail names the requester. The first word stands.
+    ///
+    /// # Errors
+    /// [`Error::Table`].
+    pub async fn record_confirmation(
+        &self,
+        id: &RequestId,
+        confirmation: &Confirmation,
+    ) -> Result<(), Error> {
+        let put = Put::builder()
+            .table_name(&self.name)
+            .item("pk", text(confirmed_key(id)))
+            .item("sk", text("requester"))
+            .item("version", number(1))
+            .item("document", json(confirmation))
+            .condition_expression("attribute_not_exists(pk)");
+        self.transact(vec![transact_put(put)?], "record the confirmation")
+            .await
+            .map(drop)
+    }
+
+    /// CloudTrail's word for the requester, if it was recorded.
+    ///
+    /// # Errors
+    /// [`Error::Table`] or [`Error::DamagedRow`].
+    pub async fn confirmation(&self, id: &RequestId) -> Result<Option<Confirmation>, Error> {
+        let key = confirmed_key(id);
+        let item = self.get(&key, "requester", "read the confirmation").await?;
+        item.map(|item| document(&item, &key)).transpose()
     }
 
     /// Reads a request, consistently.
@@ -344,6 +419,50 @@ impl Table {
             .send()
             .await;
         updated(noted, "record the refusal").map(drop)
+    }
+
+    /// Cancels a request that is not armed: after this nothing can arm it. `false` if it is armed or over.
+    ///
+    /// # Errors
+    /// [`Error::Table`].
+    pub async fn cancel(&self, id: &RequestId, ending: &Ending) -> Result<bool, Error> {
+        let answer = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .key("pk", text(request_key(id)))
+            .key("sk", text("request"))
+            .update_expression("SET #status = :cancelled, ending = :ending")
+            .condition_expression("#status IN (:pending, :approved)")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":cancelled", text(Status::Cancelled.as_str()))
+            .expression_attribute_values(":pending", text(Status::Pending.as_str()))
+            .expression_attribute_values(":approved", text(Status::Approved.as_str()))
+            .expression_attribute_values(":ending", json(ending))
+            .send()
+            .await;
+        updated(answer, "cancel the request")
+    }
+
+    /// Remembers who ended an open window. The first ending stands. `false` if there is one, or if it is not open.
+    ///
+    /// # Errors
+    /// [`Error::Table`].
+    pub async fn note_ending(&self, id: &RequestId, ending: &Ending) -> Result<bool, Error> {
+        let answer = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .key("pk", text(request_key(id)))
+            .key("sk", text("request"))
+            .update_expression("SET ending = :ending")
+            .condition_expression("#status = :open AND attribute_not_exists(ending)")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":open", text(Status::Open.as_str()))
+            .expression_attribute_values(":ending", json(ending))
+            .send()
+            .await;
+        updated(answer, "note who ended the window")
     }
 
     /// Arms a window: its row stands before the role is opened, and only for an approved request.
@@ -887,6 +1006,7 @@ fn read_request(id: &RequestId, item: &Item) -> Result<StoredRequest, Error> {
         findings: optional(item, "findings", &key)?.unwrap_or_default(),
         refusal: optional(item, "refusal", &key)?.unwrap_or_default(),
         closing: optional(item, "closing", &key)?,
+        ending: optional(item, "ending", &key)?,
     })
 }
 
@@ -923,6 +1043,14 @@ fn string<'a>(item: &'a Item, field: &str) -> Option<&'a str> {
 
 fn request_key(id: &RequestId) -> String {
     format!("request#{id}")
+}
+
+fn asked_key(execution_arn: &str) -> String {
+    format!("asked#{execution_arn}")
+}
+
+fn confirmed_key(id: &RequestId) -> String {
+    format!("confirmed#{id}")
 }
 
 fn vote_key(id: &RequestId) -> String {

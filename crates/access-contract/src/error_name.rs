@@ -35,13 +35,15 @@ pub enum ErrorName {
     ExecutionUnavailable,
     /// The closing could not be scheduled, so nothing was opened.
     ScheduleUnavailable,
+    /// CloudTrail could not be asked who started an execution.
+    TrailUnavailable,
     /// A fault of Latchkey's own.
     Internal,
 }
 
 impl ErrorName {
     /// Every name.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::InvalidPayload,
         Self::CatalogueUnavailable,
         Self::CatalogueFaulty,
@@ -58,6 +60,7 @@ impl ErrorName {
         Self::CallbackFailed,
         Self::ExecutionUnavailable,
         Self::ScheduleUnavailable,
+        Self::TrailUnavailable,
         Self::Internal,
     ];
 
@@ -81,6 +84,7 @@ impl ErrorName {
             Self::CallbackFailed => "CallbackFailed",
             Self::ExecutionUnavailable => "ExecutionUnavailable",
             Self::ScheduleUnavailable => "ScheduleUnavailable",
+            Self::TrailUnavailable => "TrailUnavailable",
             Self::Internal => "Internal",
         }
     }
@@ -99,6 +103,7 @@ impl ErrorName {
             | Self::CallbackFailed
             | Self::ExecutionUnavailable
             | Self::ScheduleUnavailable
+            | Self::TrailUnavailable
             | Self::Internal => true,
             Self::InvalidPayload
             | Self::CatalogueFaulty

@@ -2,12 +2,14 @@
 //!
 //! Everything here is versioned, because an old execution must survive a new deployment.
 
+pub mod asking;
 pub mod error_name;
 pub mod link;
 pub mod payload;
 pub mod seal;
 pub mod status;
 
+pub use asking::{Asked, Confirmation};
 pub use error_name::ErrorName;
 pub use link::{Link, LinkError};
 pub use payload::TaskToken;

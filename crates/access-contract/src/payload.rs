@@ -93,6 +93,8 @@ pub enum Event {
     Expired,
     /// It cannot be opened.
     Refused,
+    /// Somebody took it back before it was opened.
+    Cancelled,
     /// Something broke; the role is proved closed or was never opened.
     Failed,
     /// The window is over and the role is not proved closed.
@@ -110,6 +112,7 @@ impl Event {
             Self::Rejected => "rejected",
             Self::Expired => "expired",
             Self::Refused => "refused",
+            Self::Cancelled => "cancelled",
             Self::Failed => "failed",
             Self::CloseFailing => "close_failing",
         }
@@ -209,11 +212,17 @@ pub enum Outcome {
     Rejected,
     /// approval: nobody decided in time.
     Expired,
+    /// approval, confirm-requester, enable-login: somebody took it back.
+    Cancelled,
     /// enable-login: the role can log in.
     Opened {
         /// When to close.
         end: String,
     },
+    /// confirm-requester: the requester is who the request says.
+    Confirmed,
+    /// confirm-requester: CloudTrail does not show the start of the execution yet.
+    NotYetConfirmed,
     /// Woken too early.
     NotYet {
         /// When to come again.

@@ -1,6 +1,6 @@
 //! The seal of a vote: what is sealed, and how the sealed vote is kept.
 
-use access_core::{Digest, RequestId, Vote, time};
+use access_core::{Digest, Narrowing, RequestId, Vote, time};
 use serde::{Deserialize, Serialize};
 
 /// A vote with the seal that only approval can make and enable-login verifies.
@@ -14,12 +14,37 @@ pub struct SealedVote {
 
 /// The text that a vote's seal covers: the request as it was shown, and everything the approver said.
 ///
-/// A vote for the whole window reads as in release 0.1, whose votes are still counted.
+/// A vote by link for the whole window reads as in release 0.1, whose votes are still counted.
 #[must_use]
 pub fn sealed_text(request_id: &RequestId, digest: &Digest, vote: &Vote) -> String {
     // A list of texts in JSON: no choice of names or comments can make two votes read alike.
     let at = vote.at.to_rfc3339_opts(chrono::SecondsFormat::Nanos, true);
-    let Some(narrowing) = &vote.narrowing else {
+    let bounds = || {
+        let narrowing = vote.narrowing.as_ref();
+        let start = narrowing.and_then(Narrowing::start);
+        let end = narrowing.and_then(Narrowing::end);
+        (
+            start.map(time::to_wait_timestamp),
+            end.map(time::to_wait_timestamp),
+        )
+    };
+    if let Some(principal) = &vote.principal {
+        let (start, end) = bounds();
+        return serde_json::json!([
+            "latchkey-vote-3",
+            request_id,
+            digest,
+            vote.approver,
+            vote.verdict,
+            at,
+            vote.comment,
+            start,
+            end,
+            principal,
+        ])
+        .to_string();
+    }
+    if vote.narrowing.is_none() {
         return serde_json::json!([
             "latchkey-vote-1",
             request_id,
@@ -30,7 +55,8 @@ pub fn sealed_text(request_id: &RequestId, digest: &Digest, vote: &Vote) -> Stri
             vote.comment,
         ])
         .to_string();
-    };
+    }
+    let (start, end) = bounds();
     serde_json::json!([
         "latchkey-vote-2",
         request_id,
@@ -39,8 +65,8 @@ pub fn sealed_text(request_id: &RequestId, digest: &Digest, vote: &Vote) -> Stri
         vote.verdict,
         at,
         vote.comment,
-        narrowing.start().map(time::to_wait_timestamp),
-        narrowing.end().map(time::to_wait_timestamp),
+        start,
+        end,
     ])
     .to_string()
 }
@@ -61,18 +87,23 @@ pub fn decode(seal: &str) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use access_core::{Narrowing, PersonId, Verdict};
+    use access_core::{PersonId, Verdict};
     use chrono::{DateTime, Utc};
 
     use super::*;
 
     fn text(narrowing: Option<Narrowing>) -> String {
+        text_by(narrowing, None)
+    }
+
+    fn text_by(narrowing: Option<Narrowing>, principal: Option<&str>) -> String {
         let vote = Vote {
             approver: PersonId::new("alice").unwrap(),
             verdict: Verdict::Approve,
             at: at("2026-11-22T10:05:00.000123456Z"),
             comment: "go".to_owned(),
             narrowing,
+            principal: principal.map(str::to_owned),
         };
         let id = RequestId::new("r-0123456789abcdef").unwrap();
         sealed_text(&id, &Digest::from_text("d"), &vote)
@@ -98,6 +129,9 @@ mod tests {
             text(Narrowing::new(None, start)),
             text(Narrowing::new(start, end)),
             text(Narrowing::new(None, end)),
+            text_by(None, Some("arn:a")),
+            text_by(None, Some("arn:b")),
+            text_by(Narrowing::new(start, end), Some("arn:a")),
         ];
         let different: std::collections::BTreeSet<_> = all.iter().collect();
         assert_eq!(different.len(), all.len());

@@ -22,6 +22,8 @@ pub enum Status {
     Expired,
     /// It could not be opened, and never was.
     Refused,
+    /// Somebody took it back before it was opened.
+    Cancelled,
 }
 
 impl Status {
@@ -37,6 +39,7 @@ impl Status {
             Self::Rejected => "rejected",
             Self::Expired => "expired",
             Self::Refused => "refused",
+            Self::Cancelled => "cancelled",
         }
     }
 
@@ -52,6 +55,7 @@ impl Status {
             Self::Rejected,
             Self::Expired,
             Self::Refused,
+            Self::Cancelled,
         ]
         .into_iter()
         .find(|status| status.as_str() == word)

@@ -119,6 +119,10 @@ pub struct RolePolicy {
     pub mode: Mode,
     /// Whose password opens it.
     pub credential: RoleCredential,
+    /// In which ways it can be decided.
+    pub decide_by: DecideBy,
+    /// Who may end any request and window of it, beside the requester and the approvers.
+    pub operators: Vec<PersonId>,
 }
 
 /// Whose password opens a role during a window.
@@ -139,6 +143,25 @@ impl RoleCredential {
     #[must_use]
     pub fn is_existing(&self) -> bool {
         *self == Self::Existing
+    }
+}
+
+/// In which ways a request can be decided.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DecideBy {
+    /// By the link of one's own, or by a signed call.
+    #[default]
+    LinkOrIam,
+    /// By a signed call only.
+    Iam,
+}
+
+impl DecideBy {
+    /// Whether links decide too.
+    #[must_use]
+    pub fn takes_links(&self) -> bool {
+        *self == Self::LinkOrIam
     }
 }
 
@@ -412,7 +435,18 @@ impl RolePolicy {
         let role = object
             .text("role", faults)
             .and_then(|text| named(RoleName::new(text), "$.role", faults));
-        let approvers = read_people(&mut object, faults);
+        let approvers = object
+            .list("approvers", faults)
+            .map(|items| read_people("$.approvers", items, faults));
+        if approvers.as_ref().is_some_and(Vec::is_empty) {
+            faults.add(
+                FaultName::InvalidValue,
+                "$.approvers",
+                "list 1 to 10 people",
+            );
+        }
+        let operators = object.optional_list("operators", faults);
+        let operators = read_people("$.operators", operators, faults);
         let required_approvals = object.number("required_approvals", 1..=10, faults);
         if let (Some(approvers), Some(required)) = (&approvers, required_approvals)
             && (approvers.len() as u64) < required
@@ -466,9 +500,23 @@ impl RolePolicy {
                 RoleCredential::PerWindow
             }
         };
+        let decide_by = match object.optional_text("decide_by", faults) {
+            None | Some("link_or_iam") => DecideBy::LinkOrIam,
+            Some("iam") => DecideBy::Iam,
+            Some(_) => {
+                faults.add(
+                    FaultName::InvalidValue,
+                    "$.decide_by",
+                    "give \"link_or_iam\" or \"iam\"",
+                );
+                DecideBy::Iam
+            }
+        };
         object.finish(faults);
         Some(Self {
             role: role?,
+            decide_by,
+            operators,
             approvers: approvers?,
             required_approvals: u8::try_from(required_approvals?).ok()?,
             min_duration_seconds: min_duration_seconds?,
@@ -481,14 +529,10 @@ impl RolePolicy {
     }
 }
 
-fn read_people(object: &mut Object<'_>, faults: &mut Faults) -> Option<Vec<PersonId>> {
-    let items = object.list("approvers", faults)?;
-    if items.is_empty() || items.len() > 10 {
-        faults.add(
-            FaultName::InvalidValue,
-            "$.approvers",
-            "list 1 to 10 people",
-        );
+/// People, each once, at most ten.
+fn read_people(list: &str, items: Vec<(&Value, String)>, faults: &mut Faults) -> Vec<PersonId> {
+    if items.len() > 10 {
+        faults.add(FaultName::InvalidValue, list, "list 1 to 10 people");
     }
     let mut seen = BTreeSet::new();
     let mut people = Vec::new();
@@ -502,7 +546,7 @@ fn read_people(object: &mut Object<'_>, faults: &mut Faults) -> Option<Vec<Perso
             people.push(id);
         }
     }
-    Some(people)
+    people
 }
 
 fn read_seconds(object: &mut Object<'_>, field: &'static str, faults: &mut Faults) -> Option<i64> {

@@ -33,6 +33,9 @@ pub struct Vote {
     /// What they approve of the window, if not all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub narrowing: Option<Narrowing>,
+    /// The caller's ARN, if they decided by a signed call; otherwise it was by a link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub principal: Option<String>,
 }
 
 /// What the votes amount to.
@@ -200,11 +203,13 @@ fn latest_end(request: &Request) -> DateTime<Utc> {
     }
 }
 
-/// The votes that count, in the order of their times, a rejection first: those of its approvers, the first of each.
+/// The votes that count, in the order of their times, a rejection first: those of its approvers, the first of each, and
+/// where links do not decide, only those of signed calls.
 fn counting<'a>(request: &Request, votes: &'a [Vote]) -> Vec<&'a Vote> {
     let mut votes: Vec<&Vote> = votes
         .iter()
         .filter(|vote| vote.at < request.decide_by && request.may_decide(&vote.approver))
+        .filter(|vote| request.deciding.takes_links() || vote.principal.is_some())
         .collect();
     votes.sort_by_key(|vote| (vote.at, vote.verdict == Verdict::Approve));
     let mut seen = BTreeSet::new();
@@ -246,6 +251,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::catalogue::DecideBy;
     use crate::request::tests::request;
 
     fn vote(request: &Request, who: &str, verdict: Verdict, second: i64) -> Vote {
@@ -255,6 +261,7 @@ mod tests {
             at: request.requested_at + Duration::seconds(second),
             comment: String::new(),
             narrowing: None,
+            principal: None,
         }
     }
 
@@ -269,6 +276,7 @@ mod tests {
         let at = |second: i64| asked(request).start() + Duration::seconds(second);
         Vote {
             narrowing: Narrowing::new(start.map(at), end.map(at)),
+            principal: None,
             ..vote(request, who, Verdict::Approve, second)
         }
     }
@@ -313,6 +321,29 @@ mod tests {
             panic!("two people approved");
         };
         assert_eq!((at, by.len()), (other.at, 2));
+    }
+
+    #[test]
+    fn where_only_signed_calls_decide_links_do_not_count() {
+        let request = Request {
+            deciding: DecideBy::Iam,
+            ..request()
+        };
+        let by_link = vote(&request, "alice", Verdict::Approve, 1);
+        let rejected_by_link = vote(&request, "bob", Verdict::Reject, 1);
+        let signed = Vote {
+            principal: Some("arn:aws:iam::123456789012:user/alice".to_owned()),
+            ..vote(&request, "alice", Verdict::Approve, 2)
+        };
+        let votes = [by_link, rejected_by_link];
+        assert_eq!(
+            tally(&request, &votes, request.requested_at),
+            Decision::Pending
+        );
+        assert!(matches!(
+            tally(&request, &[signed], request.requested_at),
+            Decision::Approved { .. }
+        ));
     }
 
     #[test]
@@ -453,6 +484,7 @@ mod tests {
         let approval = |who: &str, minute: i64, start: Option<i64>, end: Option<i64>| Vote {
             at: at(minute),
             narrowing: Narrowing::new(start.map(at), end.map(at)),
+            principal: None,
             ..vote(&request, who, Verdict::Approve, 0)
         };
         let alice = approval("alice", 0, Some(10), Some(40));
@@ -514,6 +546,7 @@ mod tests {
                 let vote = Vote {
                     verdict: if approves { Verdict::Approve } else { Verdict::Reject },
                     narrowing: Narrowing::new(start.map(at), end.map(at)),
+                    principal: None,
                     ..vote(&request, who, Verdict::Approve, second)
                 };
                 if !checked || !approves || check_approval(&request, &recorded, &vote).is_ok() {

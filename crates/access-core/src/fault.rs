@@ -81,6 +81,12 @@ pub enum FaultName {
     InstallationTooOld,
     /// Somebody closed the role by hand inside the window; that is never undone.
     ClosedByHand,
+    /// Somebody cancelled the request before it was opened.
+    Cancelled,
+    /// CloudTrail did not say in time who started the execution, so the requester remains a claim.
+    RequesterNotConfirmed,
+    /// CloudTrail says that somebody else started the execution.
+    RequesterMismatch,
 }
 
 impl FaultName {
@@ -125,6 +131,9 @@ impl FaultName {
             Self::OpenOutsideWindows => "OpenOutsideWindows",
             Self::InstallationTooOld => "InstallationTooOld",
             Self::ClosedByHand => "ClosedByHand",
+            Self::Cancelled => "Cancelled",
+            Self::RequesterNotConfirmed => "RequesterNotConfirmed",
+            Self::RequesterMismatch => "RequesterMismatch",
         }
     }
 }

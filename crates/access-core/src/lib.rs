@@ -21,7 +21,7 @@ pub mod time;
 pub mod window;
 
 pub use catalogue::{
-    CaSource, Database, Location, Login, Mode, Person, RoleCredential, RolePolicy,
+    CaSource, Database, DecideBy, Location, Login, Mode, Person, RoleCredential, RolePolicy,
 };
 pub use converge::carry_out::{LoginSeen, Windows};
 pub use converge::{Desired, WindowRow};
@@ -32,5 +32,5 @@ pub use finding::Finding;
 pub use language::Language;
 pub use names::{PersonId, RequestId, RoleName, TargetId};
 pub use principal::{Nobody, Principal};
-pub use request::{Digest, Request, RequestDraft};
+pub use request::{Digest, EndedAs, Ending, Request, RequestDraft, RequesterProof};
 pub use window::{Narrowing, Window, WindowSpec};

@@ -184,6 +184,40 @@ impl RequestId {
     }
 }
 
+/// The name of an execution that the front door starts: one for each person and key, or for each call without a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AskingName(String);
+
+impl AskingName {
+    /// The name for a key that the caller chose, so that the same call again means the same execution.
+    #[must_use]
+    pub fn of_key(person: &PersonId, key: &str) -> Self {
+        Self::of("key", person, key)
+    }
+
+    /// The name for a call without a key, by the call's own id.
+    #[must_use]
+    pub fn of_call(person: &PersonId, call_id: &str) -> Self {
+        Self::of("call", person, call_id)
+    }
+
+    fn of(kind: &str, person: &PersonId, text: &str) -> Self {
+        use sha2::{Digest as _, Sha256};
+        let whole = serde_json::json!(["latchkey-asking-1", kind, person, text]).to_string();
+        let hash = Sha256::digest(whole.as_bytes());
+        Self(format!(
+            "asked-{}",
+            data_encoding::HEXLOWER.encode(&hash[..16])
+        ))
+    }
+
+    /// The name: 38 characters that Step Functions takes.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// Why a name was refused, and how to mend it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{why}")]
@@ -276,6 +310,21 @@ mod tests {
             "public",
         ] {
             assert_eq!(fault(name), Some(FaultName::ProtectedRole), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn one_person_and_key_have_one_execution() {
+        let person = |id: &str| PersonId::new(id).unwrap();
+        let name = AskingName::of_key(&person("riko"), "k1");
+        assert_eq!(name, AskingName::of_key(&person("riko"), "k1"));
+        assert_eq!(name.as_str().len(), 38);
+        for other in [
+            AskingName::of_key(&person("riko"), "k2"),
+            AskingName::of_key(&person("alice"), "k1"),
+            AskingName::of_call(&person("riko"), "k1"),
+        ] {
+            assert_ne!(name, other);
         }
     }
 

@@ -7,7 +7,7 @@ use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::catalogue::{Database, Mode, Person, RoleCredential, RolePolicy};
+use crate::catalogue::{Database, DecideBy, Mode, Person, RoleCredential, RolePolicy};
 use crate::document::Object;
 use crate::fault::{FaultName, Faults};
 use crate::language::Language;
@@ -60,8 +60,11 @@ pub struct Request {
     pub target: TargetId,
     /// The role.
     pub role: RoleName,
-    /// Who asks: a claim, because whoever starts an execution writes its input.
+    /// Who asks.
     pub requester: PersonRef,
+    /// Who says so. A request of release 0.1 has no such field, and is a claim.
+    #[serde(default, skip_serializing_if = "RequesterProof::is_claim")]
+    pub requester_proof: RequesterProof,
     /// Why, as they wrote it.
     pub reason: String,
     /// From when to when.
@@ -83,6 +86,12 @@ pub struct Request {
     /// The IAM principals that are the requester: they alone read the window's password.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requester_principals: Vec<Principal>,
+    /// Who may end it, beside the requester and the approvers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub operators: Vec<PersonRef>,
+    /// In which ways it can be decided.
+    #[serde(default, skip_serializing_if = "DecideBy::takes_links")]
+    pub deciding: DecideBy,
     /// How to reach the database, pinned: closing uses this whatever the catalogue says by then.
     pub database: Database,
     /// The versions of the catalogue documents that this was resolved against.
@@ -95,6 +104,28 @@ fn one_second() -> i64 {
 
 fn is_one_second(seconds: &i64) -> bool {
     *seconds == one_second()
+}
+
+/// Who says that the requester is who the request says.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RequesterProof {
+    /// Whoever started the execution, and so wrote its input. Believed only once CloudTrail has named them.
+    #[default]
+    Claimed,
+    /// AWS, which verified the signature of the call that asked.
+    Verified {
+        /// The caller's ARN.
+        principal: String,
+    },
+}
+
+impl RequesterProof {
+    /// Whether the requester is only a claim.
+    #[must_use]
+    pub fn is_claim(&self) -> bool {
+        *self == Self::Claimed
+    }
 }
 
 /// A person as a request remembers them.
@@ -122,11 +153,27 @@ impl Request {
         Duration::seconds(self.min_duration_seconds)
     }
 
+    /// In which capacity `person` may end it; `None` if they may not.
+    #[must_use]
+    pub fn may_end(&self, person: &PersonId) -> Option<EndedAs> {
+        let is_in = |people: &[PersonRef]| people.iter().any(|listed| listed.id == *person);
+        if self.requester.id == *person {
+            Some(EndedAs::Requester)
+        } else if is_in(&self.approvers) {
+            Some(EndedAs::Approver)
+        } else if is_in(&self.operators) {
+            Some(EndedAs::Operator)
+        } else {
+            None
+        }
+    }
+
     /// The name of a person in it; the id if it does not know them.
     #[must_use]
     pub fn name_of<'a>(&'a self, person: &'a PersonId) -> &'a str {
         std::iter::once(&self.requester)
             .chain(&self.approvers)
+            .chain(&self.operators)
             .find(|known| known.id == *person)
             .map_or(person.as_str(), |known| known.name.as_str())
     }
@@ -135,6 +182,33 @@ impl Request {
 /// SHA-256 over the stored text of a request: what was approved is exactly what was shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Digest(String);
+
+/// In which capacity somebody ends a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndedAs {
+    /// They take it back.
+    Requester,
+    /// They revoke it.
+    Approver,
+    /// They revoke it.
+    Operator,
+}
+
+/// Who ended a request or its window, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ending {
+    /// Who.
+    pub by: PersonRef,
+    /// In which capacity.
+    pub ended_as: EndedAs,
+    /// Why, as they wrote it.
+    pub why: String,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// The caller's ARN, if it was a signed call.
+    pub principal: Option<String>,
+}
 
 impl Digest {
     /// The digest of a stored request, as unpadded base64url.
@@ -215,6 +289,7 @@ impl RequestDraft {
         found: &Found,
         request_id: RequestId,
         execution_arn: &str,
+        requester_proof: RequesterProof,
         now: DateTime<Utc>,
         faults: &mut Faults,
     ) -> Option<Request> {
@@ -245,6 +320,15 @@ impl RequestDraft {
             "give your own id as the catalogue has it",
             faults,
         );
+        if requester_proof.is_claim()
+            && requester.is_some_and(|(person, _)| person.principals.is_empty())
+        {
+            faults.add(
+                FaultName::UnknownRequester,
+                "$.requester",
+                "ask the platform team to list your IAM principals in your document: without them nothing can confirm who you are",
+            );
+        }
         if let (Some((database, _)), Some(role)) = (database, &self.role)
             && (role.as_str() == database.opener.user || role.as_str() == database.closer.user)
         {
@@ -302,6 +386,7 @@ impl RequestDraft {
                 name: requester.name.clone(),
                 language: requester.language,
             },
+            requester_proof,
             reason: self.reason.clone()?,
             window,
             decide_by: time::round_down(decide_by),
@@ -311,6 +396,8 @@ impl RequestDraft {
             mode: policy.mode,
             credential: policy.credential,
             requester_principals: requester.principals.clone(),
+            operators: people_of(&policy.operators, found),
+            deciding: policy.decide_by,
             database: database.clone(),
             catalogue_versions,
         })
@@ -402,6 +489,18 @@ impl RequestDraft {
         }
         approvers
     }
+}
+
+/// Those of them that the catalogue has.
+fn people_of(ids: &[PersonId], found: &Found) -> Vec<PersonRef> {
+    ids.iter()
+        .filter_map(|id| found.people.get(id))
+        .map(|(person, _)| PersonRef {
+            id: person.id.clone(),
+            name: person.name.clone(),
+            language: person.language,
+        })
+        .collect()
 }
 
 fn check_limits(
@@ -529,6 +628,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::catalogue;
+    use crate::principal::Principal;
 
     fn now() -> DateTime<Utc> {
         DateTime::parse_from_rfc3339("2026-06-01T12:00:00Z")
@@ -577,7 +677,14 @@ pub(crate) mod tests {
         let mut faults = Faults::new();
         let draft = RequestDraft::read(input, &mut faults);
         let id = RequestId::of_execution("arn", 0);
-        let request = draft.resolve(&found(), id, "arn", now(), &mut faults);
+        let request = draft.resolve(
+            &found(),
+            id,
+            "arn",
+            RequesterProof::Claimed,
+            now(),
+            &mut faults,
+        );
         match request {
             Some(request) if faults.is_empty() => Ok(request),
             _ => Err(faults
@@ -619,7 +726,16 @@ pub(crate) mod tests {
             found.people.get_mut(&riko).unwrap().0.principals = principals.to_vec();
             let mut faults = Faults::new();
             let draft = RequestDraft::read(&input(), &mut faults);
-            let request = draft.resolve(&found, id.clone(), "arn", now(), &mut faults);
+            let request = draft.resolve(
+                &found,
+                id.clone(),
+                "arn",
+                RequesterProof::Verified {
+                    principal: String::new(),
+                },
+                now(),
+                &mut faults,
+            );
             let faults: Vec<_> = faults.as_slice().iter().map(|fault| fault.name).collect();
             (request, faults)
         };
@@ -639,6 +755,53 @@ pub(crate) mod tests {
         let request = request();
         assert!(!request.may_decide(&PersonId::new("riko").unwrap()));
         assert!(request.may_decide(&PersonId::new("alice").unwrap()));
+    }
+
+    #[test]
+    fn a_claim_needs_a_principal_that_can_confirm_it() {
+        let mut found = found();
+        if let Some((policy, _)) = &mut found.role {
+            policy.credential = RoleCredential::Existing;
+        }
+        let riko = PersonId::new("riko").unwrap();
+        if let Some((person, _)) = found.people.get_mut(&riko) {
+            person.principals.clear();
+        }
+        let verified = RequesterProof::Verified {
+            principal: "arn:aws:iam::123456789012:user/riko".to_owned(),
+        };
+        for (proof, is_taken) in [(RequesterProof::Claimed, false), (verified, true)] {
+            let mut faults = Faults::new();
+            let draft = RequestDraft::read(&input(), &mut faults);
+            let id = RequestId::of_execution("arn", 0);
+            let request = draft.resolve(&found, id, "arn", proof, now(), &mut faults);
+            assert_eq!(request.is_some(), is_taken);
+            let names: Vec<_> = faults.as_slice().iter().map(|fault| fault.name).collect();
+            assert_eq!(names.contains(&FaultName::UnknownRequester), !is_taken);
+        }
+    }
+
+    #[test]
+    fn requester_approvers_and_operators_may_end_it() {
+        let olga = PersonRef {
+            id: PersonId::new("olga").unwrap(),
+            name: "Olga".to_owned(),
+            language: Language::English,
+        };
+        let request = Request {
+            operators: vec![olga],
+            ..request()
+        };
+        for (person, ended_as) in [
+            ("riko", Some(EndedAs::Requester)),
+            ("alice", Some(EndedAs::Approver)),
+            ("olga", Some(EndedAs::Operator)),
+            ("mallory", None),
+        ] {
+            let person = PersonId::new(person).unwrap();
+            assert_eq!(request.may_end(&person), ended_as, "{person}");
+        }
+        assert!(!request.may_decide(&PersonId::new("olga").unwrap()));
     }
 
     #[test]

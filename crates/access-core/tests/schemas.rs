@@ -110,6 +110,9 @@ fn roles() {
         ("/mode", Value::Null),
         ("/credential", json!("shared")),
         ("/credential", json!(true)),
+        ("/decide_by", json!("link")),
+        ("/operators", json!(["Olga"])),
+        ("/operators", json!(["olga", "olga"])),
         ("/topic", json!("arn:x")),
     ];
     let with = |field: &str, value: Value| {

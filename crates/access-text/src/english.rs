@@ -31,6 +31,8 @@ pub static ENGLISH: Texts = Texts {
         who: "Who",
         claimed: "claimed, not verified",
         claimed_hint: "Whoever files a request can write any name here. If in doubt, ask the person directly.",
+        verified: "verified by AWS",
+        verified_hint: "They signed this request with their own AWS credentials.",
         what: "What",
         role_on_target: |role, target| format!("role {role} on {target}"),
         role: "Role",
@@ -241,6 +243,7 @@ pub static ENGLISH: Texts = Texts {
         already_closed: "The window of this request is over, and the login is closed.",
         already_rejected: "This request was rejected and is over. Nothing opens.",
         already_refused: "This request was refused, because it could not be opened. Nothing was opened.",
+        already_cancelled: "This request was taken back before it was opened. Nothing opens.",
         expired: "Too late: this request has expired",
         expired_at: |decide_by| format!("It could be decided until {decide_by}."),
         window_passed: |end| format!("The time asked for ended at {end}."),
@@ -248,6 +251,7 @@ pub static ENGLISH: Texts = Texts {
         cannot_decide: "You cannot decide on this request",
         you_are_the_requester: "You asked for it yourself, and nobody approves their own request. The other approvers have been asked.",
         not_an_approver: "You are not among the approvers of this role. The platform team keeps the list.",
+        only_by_signed_call: "Links do not decide on this role. Decide from the command line, with a call signed by your own AWS credentials: POST /requests/REQUEST/decision at the address of this page. The README says how.",
         invalid_link: "This link is not valid",
         invalid_link_help: "Open it again from the message, whole and unchanged.",
         bad_form: "This could not be read",
@@ -307,6 +311,11 @@ pub static ENGLISH: Texts = Texts {
             )
         },
         refused_because: "Because",
+        cancelled_subject: |target| format!("Latchkey: request cancelled for {target}"),
+        cancelled: |role, target| {
+            format!("The request for role {role} on {target} was cancelled. Nothing was opened.")
+        },
+        ended_by: |name, at| format!("{name} ended it before its time, {at}:"),
         failed_subject: |target| format!("Latchkey: request failed for {target}"),
         failed: |role, target| {
             format!(

@@ -32,6 +32,8 @@ pub static JAPANESE: Texts = Texts {
         who: "申請者",
         claimed: "自己申告（本人確認なし）",
         claimed_hint: "申請者の名前は、申請時に誰でも自由に記入できます。不審な点がある場合は、ご本人に直接ご確認ください。",
+        verified: "AWS による本人確認済み",
+        verified_hint: "申請者本人の AWS 認証情報で署名された申請です。",
         what: "対象",
         role_on_target: |role, target| format!("{target} のロール {role}"),
         role: "ロール",
@@ -236,6 +238,7 @@ pub static JAPANESE: Texts = Texts {
         already_closed: "この申請の利用時間は終了し、ログインは停止されています。",
         already_rejected: "この申請は却下され、終了しました。ログインは許可されません。",
         already_refused: "この申請は開始できないため、受け付けられませんでした。ログインは許可されていません。",
+        already_cancelled: "この申請は、開始前に取り消されました。ログインは許可されません。",
         expired: "期限を過ぎています",
         expired_at: |decide_by| format!("この申請の回答期限は {decide_by} でした。"),
         window_passed: |end| format!("申請された時間は {end} に終了しました。"),
@@ -243,6 +246,7 @@ pub static JAPANESE: Texts = Texts {
         cannot_decide: "この申請には回答できません",
         you_are_the_requester: "ご自身の申請です。自分の申請を承認することはできません。他の承認者に依頼済みです。",
         not_an_approver: "このロールの承認者に登録されていません。承認者の一覧は基盤チームが管理しています。",
+        only_by_signed_call: "このロールはリンクでは判断できません。ご自身の AWS 認証情報で署名した呼び出しで判断してください：このページのアドレスの POST /requests/申請ID/decision。手順は README にあります。",
         invalid_link: "このリンクは無効です",
         invalid_link_help: "メッセージ内のリンクを、省略や変更をせずにもう一度開いてください。",
         bad_form: "内容を読み取れませんでした",
@@ -308,6 +312,13 @@ pub static JAPANESE: Texts = Texts {
             )
         },
         refused_because: "理由",
+        cancelled_subject: ENGLISH.message.cancelled_subject,
+        cancelled: |role, target| {
+            format!(
+                "{target} のロール {role} の申請は取り消されました。ログインは許可されていません。"
+            )
+        },
+        ended_by: |name, at| format!("{name} さんが終了しました（{at}）："),
         failed_subject: ENGLISH.message.failed_subject,
         failed: |role, target| {
             format!(

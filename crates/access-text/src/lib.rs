@@ -32,4 +32,4 @@ pub use page::{
     decision_page, expired_page, invalid_link_page, settled_page, trouble_page,
 };
 pub use texts::Texts;
-pub use view::{DecisionView, OtherWindow, PersonView, RequestView, WindowView};
+pub use view::{DecisionView, EndingView, OtherWindow, PersonView, RequestView, WindowView};

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::moment::Moment;
-use crate::request_text::{DecisionText, RequestText, When, line};
+use crate::request_text::{DecisionText, RequestText, When, line, lines};
 use crate::texts::Texts;
 use crate::view::{PersonView, RequestView};
 
@@ -56,6 +56,8 @@ pub enum Announcement {
         /// The faults, one sentence each.
         reasons: Vec<String>,
     },
+    /// Somebody took the request back before it was opened; the view's ending says who.
+    Cancelled,
     /// Something of ours broke. Only when the login was never opened, or was proved closed.
     Failed,
     /// The window is over and the login could not be proved closed.
@@ -157,6 +159,11 @@ pub fn announce(
                 says.ask_again.to_owned(),
             ]),
         ),
+        Announcement::Cancelled => (
+            (says.cancelled_subject)(target),
+            (says.cancelled)(&role, target),
+            says.ask_again.to_owned(),
+        ),
         Announcement::Failed => (
             (says.failed_subject)(target),
             (says.failed)(&role, target),
@@ -175,6 +182,7 @@ pub fn announce(
     };
     let body = [
         headline,
+        ending(texts, request),
         next_steps,
         facts(texts, &text, Facts::ToRemember),
         reason(texts, &text),
@@ -185,6 +193,16 @@ pub fn announce(
         subject: subject(&about, &text),
         body: paragraphs(&body),
     }
+}
+
+/// Who ended it before its time, and why; empty if nobody did.
+fn ending(texts: &Texts, request: &RequestView) -> String {
+    let Some(ending) = &request.ending else {
+        return String::new();
+    };
+    let at = Moment::new(texts, ending.at, request.zone).line();
+    let said = (texts.message.ended_by)(&line(&ending.by.name), &at);
+    format!("{said}\n{}", quote(&lines(&ending.why)))
 }
 
 /// Whether the deadline and the rule still matter.
@@ -209,7 +227,7 @@ fn facts(texts: &Texts, text: &RequestText, which: Facts) -> String {
         (texts.words.heading)(says.asked),
         labelled(
             says.who,
-            &format!("{}{}{}", text.requester, texts.words.comma, says.claimed),
+            &format!("{}{}{}", text.requester, texts.words.comma, text.proof),
         ),
         labelled(
             says.what,

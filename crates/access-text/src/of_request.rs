@@ -1,9 +1,9 @@
 //! From a stored request to what people see of it.
 
-use access_core::{Narrowing, Request, Verdict, Vote, Window, WindowSpec, decision};
+use access_core::{Ending, Narrowing, Request, Verdict, Vote, Window, WindowSpec, decision};
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::{DecisionView, PersonView, RequestView, WindowView};
+use crate::{DecisionView, EndingView, PersonView, RequestView, WindowView};
 
 impl RequestView {
     /// The view of `request`: with its settled window, if it has one, and the votes in the order of their times; without
@@ -25,6 +25,8 @@ impl RequestView {
             findings: Vec::new(),
             other_windows: Vec::new(),
             requester: person(&request.requester),
+            requester_is_verified: !request.requester_proof.is_claim(),
+            ending: None,
             reason: request.reason.clone(),
             credential: request.credential,
             window: match settled {
@@ -50,6 +52,20 @@ impl RequestView {
                 })
                 .collect(),
         }
+    }
+
+    /// The same with who ended it, if somebody did.
+    #[must_use]
+    pub fn ended_by(mut self, ending: Option<&Ending>) -> Self {
+        self.ending = ending.map(|ending| EndingView {
+            by: PersonView {
+                id: ending.by.id.to_string(),
+                name: ending.by.name.clone(),
+            },
+            at: ending.at,
+            why: ending.why.clone(),
+        });
+        self
     }
 }
 

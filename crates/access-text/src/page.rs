@@ -32,6 +32,8 @@ pub enum CannotDecide {
     YouAreTheRequester,
     /// Not, or no longer, on the role's list.
     NotAnApprover,
+    /// Links do not decide on this role.
+    OnlyBySignedCall,
 }
 
 /// What has become of a settled request.
@@ -49,6 +51,8 @@ pub enum Stage {
     Rejected,
     /// It could not be opened, and never was.
     Refused,
+    /// Somebody took it back before it was opened.
+    Cancelled,
 }
 
 /// Why there is no page about a request.
@@ -202,15 +206,24 @@ pub fn settled_page(
         Stage::Closed => (Tone::Info, says.already_closed),
         Stage::Rejected => (Tone::Bad, says.already_rejected),
         Stage::Refused => (Tone::Warn, says.already_refused),
+        Stage::Cancelled => (Tone::Warn, says.already_cancelled),
     };
     let mut sentences = vec![sentence.to_owned()];
+    if let Some(ending) = &request.ending {
+        let at = Moment::new(texts, ending.at, request.zone).line();
+        sentences.push((texts.message.ended_by)(&line(&ending.by.name), &at));
+    }
     sentences.splice(0..0, decided_already(texts, request, approver));
     let mut page = outcome(texts, tone, says.already_decided, sentences, request, now);
     // The votes alone say "it opens at …"; what has become of it says whether that still holds.
     match stage {
         Stage::Approved => {}
         Stage::Open => page.request.opening = Some(texts.request.next_is_open_now.to_owned()),
-        Stage::EndedRoleStillOpen | Stage::Closed | Stage::Rejected | Stage::Refused => {
+        Stage::EndedRoleStillOpen
+        | Stage::Closed
+        | Stage::Rejected
+        | Stage::Refused
+        | Stage::Cancelled => {
             page.request.opening = None;
             page.request.opens.note.clear();
         }
@@ -247,6 +260,7 @@ pub fn cannot_decide_page(
     let sentence = match why {
         CannotDecide::YouAreTheRequester => says.you_are_the_requester,
         CannotDecide::NotAnApprover => says.not_an_approver,
+        CannotDecide::OnlyBySignedCall => says.only_by_signed_call,
     };
     outcome(
         texts,

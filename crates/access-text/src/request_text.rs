@@ -43,6 +43,9 @@ pub(crate) struct When {
 pub(crate) struct RequestText {
     pub(crate) requester: String,
     pub(crate) requester_name: String,
+    /// Whether the requester is verified or claimed, and what that means.
+    pub(crate) proof: &'static str,
+    pub(crate) proof_hint: &'static str,
     pub(crate) role: String,
     /// What the role's name contains beside ASCII; empty if nothing.
     pub(crate) role_note: String,
@@ -99,6 +102,11 @@ impl RequestText {
             .iter()
             .map(|person| line(&person.name))
             .collect();
+        let (proof, proof_hint) = if request.requester_is_verified {
+            (texts.request.verified, texts.request.verified_hint)
+        } else {
+            (texts.request.claimed, texts.request.claimed_hint)
+        };
         let is_waiting = matches!(request.standing(), Standing::Waiting { .. });
         let n_approved = request
             .decisions
@@ -114,6 +122,8 @@ impl RequestText {
         Self {
             requester: person(texts, &request.requester),
             requester_name: line(&request.requester.name),
+            proof,
+            proof_hint,
             role: name(&request.role),
             role_note: code_points(&request.role)
                 .map(|code_points| (texts.request.foreign_characters)(&code_points))

@@ -40,6 +40,17 @@ pub struct OtherWindow {
     pub end: DateTime<Utc>,
 }
 
+/// Who ended a request or its window before its time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndingView {
+    /// Who.
+    pub by: PersonView,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// Why, as they wrote it.
+    pub why: String,
+}
+
 /// When the login is open, as far as it is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WindowView {
@@ -79,8 +90,12 @@ pub struct RequestView {
     pub findings: Vec<Finding>,
     /// Other windows of the role.
     pub other_windows: Vec<OtherWindow>,
-    /// Who asks. Shown as claimed, not verified.
+    /// Who asks.
     pub requester: PersonView,
+    /// Whether AWS has verified that; otherwise it is shown as a claim.
+    pub requester_is_verified: bool,
+    /// Who ended it before its time, if somebody did.
+    pub ending: Option<EndingView>,
     /// Why, as the requester wrote it.
     pub reason: String,
     /// Whose password opens the role.

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use access_core::{CannotApprove, FaultName, Finding, Narrowing};
 use access_text::{
-    Announcement, CannotDecide, DecisionView, Draft, ENGLISH, FIELD_START, FormProblem, JAPANESE,
-    Message, OtherWindow, Page, PersonView, RequestView, Stage, Texts, Trouble, Typed, WindowView,
-    already_decided_page, announce, ask, cannot_decide_page, decided_page, decision_page,
-    expired_page, invalid_link_page, security_headers, settled_page, trouble_page,
+    Announcement, CannotDecide, DecisionView, Draft, ENGLISH, EndingView, FIELD_START, FormProblem,
+    JAPANESE, Message, OtherWindow, Page, PersonView, RequestView, Stage, Texts, Trouble, Typed,
+    WindowView, already_decided_page, announce, ask, cannot_decide_page, decided_page,
+    decision_page, expired_page, invalid_link_page, security_headers, settled_page, trouble_page,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
@@ -48,6 +48,8 @@ fn request() -> RequestView {
         findings: Vec::new(),
         other_windows: Vec::new(),
         requester: person("riko", "Riko Example"),
+        requester_is_verified: false,
+        ending: None,
         reason: "The nightly settlement is stuck on a lock since 05:10.\nEnd the blocking session and restart the job, \
                  see ticket OPS-1234."
             .to_owned(),
@@ -110,6 +112,23 @@ fn rejected() -> RequestView {
         "Not during the sale.\nPlease ask again after 14:00.",
     ));
     request
+}
+
+/// Riko ended it.
+fn ending() -> EndingView {
+    EndingView {
+        by: person("riko", "Riko Example"),
+        at: at("2026-11-22T07:45:00Z"),
+        why: "The job runs again, not needed any more.".to_owned(),
+    }
+}
+
+/// Taken back while Bob's approval was there.
+fn cancelled() -> RequestView {
+    RequestView {
+        ending: Some(ending()),
+        ..half_approved()
+    }
 }
 
 /// Bob left 45 of the 90 minutes.
@@ -290,6 +309,17 @@ fn decision_page_as_soon_as_approved() {
 fn decision_page_until_a_fixed_end() {
     check_page("decision_until", 200, |texts| {
         decision_page(texts, &until_fixed_end(), &alice(), None, now())
+    });
+}
+
+#[test]
+fn decision_page_of_a_verified_requester() {
+    let verified = RequestView {
+        requester_is_verified: true,
+        ..request()
+    };
+    check_page("decision_verified", 200, |texts| {
+        decision_page(texts, &verified, &alice(), None, now())
     });
 }
 
@@ -528,6 +558,7 @@ fn settled_pages() {
         ("settled_closed", approved(), Stage::Closed, after),
         ("settled_rejected", rejected(), Stage::Rejected, now()),
         ("settled_refused", approved(), Stage::Refused, now()),
+        ("settled_cancelled", cancelled(), Stage::Cancelled, now()),
     ] {
         let page = |texts: &Texts| settled_page(texts, &request, &alice(), stage, now);
         check_page(file, 200, page);
@@ -547,6 +578,10 @@ fn pages_instead_of_a_decision() {
     });
     let why = CannotDecide::YouAreTheRequester;
     check_page("cannot_decide_requester", 403, |texts| {
+        cannot_decide_page(texts, &request(), why, now())
+    });
+    let why = CannotDecide::OnlyBySignedCall;
+    check_page("cannot_decide_only_by_signed_call", 403, |texts| {
         cannot_decide_page(texts, &request(), why, now())
     });
     let why = CannotDecide::NotAnApprover;
@@ -588,6 +623,13 @@ fn the_policy_names_the_style_sheet_of_the_page() {
 
 #[test]
 fn asking_messages() {
+    let verified = RequestView {
+        requester_is_verified: true,
+        ..request()
+    };
+    check_message("ask_verified", |texts| {
+        ask(texts, &verified, &alice(), LINK, now())
+    });
     check_message("ask", |texts| {
         ask(texts, &half_approved(), &alice(), LINK, now())
     });
@@ -675,6 +717,20 @@ fn announcements() {
     };
     check_message("ended_role_still_open", |texts| {
         announce(texts, &approved(), &still_open, end)
+    });
+    check_message("cancelled", |texts| {
+        announce(texts, &cancelled(), &Announcement::Cancelled, now())
+    });
+    let revoked = RequestView {
+        ending: Some(ending()),
+        ..approved()
+    };
+    let closed = Announcement::Closed {
+        at: later,
+        left_behind: Vec::new(),
+    };
+    check_message("closed_early", |texts| {
+        announce(texts, &revoked, &closed, later)
     });
     check_message("rejected", |texts| {
         announce(texts, &rejected(), &Announcement::Rejected, now())

@@ -44,6 +44,8 @@ fn request(text: &str) -> RequestView {
             id: text.to_owned(),
             name: text.to_owned(),
         },
+        requester_is_verified: false,
+        ending: None,
         reason: text.to_owned(),
         window: WindowView::Fixed {
             start: now() + hour,

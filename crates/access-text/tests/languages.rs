@@ -122,6 +122,8 @@ fn requests() -> Vec<RequestView> {
                 role: "kanri".to_owned(),
                 findings: findings(),
                 other_windows: others(),
+                requester_is_verified: false,
+                ending: None,
                 requester: person("hanako", "鈴木花子"),
                 reason: "夜間バッチの障害対応です。".to_owned(),
                 credential: access_core::RoleCredential::Existing,

@@ -61,6 +61,7 @@ impl Deciding {
             }
             (Status::Rejected, _) => Outcome::Rejected,
             (Status::Expired, _) => Outcome::Expired,
+            (Status::Cancelled, _) => Outcome::Cancelled,
             (Status::Refused, _) => Outcome::Refused {
                 faults: stored.refusal,
             },
@@ -156,7 +157,7 @@ impl Deciding {
         Ok(stored)
     }
 
-    async fn wake(&self, id: &RequestId) -> Result<(), Error> {
+    pub(crate) async fn wake(&self, id: &RequestId) -> Result<(), Error> {
         match self.table.task_token(id).await? {
             Some(token) => task::wake(&self.step_functions, id, &token).await,
             // The execution is not waiting yet; it looks for a decision when it begins to.

@@ -1,13 +1,17 @@
 //! approval: the page on which people decide, and the only holder of task tokens.
 
+use access_aws::catalogue::Catalogue;
 use access_aws::clients::{environment, sdk_config};
 use access_aws::seal::SealingKey;
 use access_aws::table::Table;
 use lambda_shell::RuntimeError;
 
+mod answers;
 mod deciding;
+mod ending;
 mod handler;
 mod page;
+mod route;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), RuntimeError> {
@@ -15,6 +19,11 @@ async fn main() -> Result<(), RuntimeError> {
     let config = sdk_config()?;
     let kms = aws_sdk_kms::Client::new(&config);
     let handler = handler::Handler {
+        close_window_arn: environment("LATCHKEY_CLOSE_WINDOW_ARN")?,
+        catalogue: Catalogue::new(
+            aws_sdk_ssm::Client::new(&config),
+            environment("LATCHKEY_CATALOGUE_PREFIX")?,
+        ),
         link_key: SealingKey::new(kms.clone(), environment("LATCHKEY_LINK_KEY_ARN")?),
         deciding: deciding::Deciding {
             table: Table::new(

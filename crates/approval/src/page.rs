@@ -105,6 +105,7 @@ impl Visit<'_> {
             at: self.now(),
             comment,
             narrowing,
+            principal: None,
         };
         let voted = self.handler.deciding.vote(&opened.stored, vote).await?;
         let Some(opened) = self.open().await? else {
@@ -155,7 +156,8 @@ impl Visit<'_> {
             .deciding
             .votes(&stored.request.request_id)
             .await?;
-        let mut view = RequestView::of(&stored.request, stored.window, &votes);
+        let mut view = RequestView::of(&stored.request, stored.window, &votes)
+            .ended_by(stored.ending.as_ref());
         view.findings.clone_from(&stored.findings);
         view.other_windows = self.other_windows(&stored.request).await?;
         let person = PersonView {
@@ -214,7 +216,11 @@ impl Visit<'_> {
             Status::Pending if has_voted && now < view.decide_by => {
                 return Some(access_text::already_decided_page(texts, view, person, now));
             }
-            Status::Pending if now < view.decide_by => return None,
+            Status::Pending if now < view.decide_by => {
+                let why = CannotDecide::OnlyBySignedCall;
+                return (!stored.request.deciding.takes_links())
+                    .then(|| access_text::cannot_decide_page(self.texts, view, why, now));
+            }
             Status::Pending | Status::Expired => {
                 return Some(access_text::expired_page(texts, view, now));
             }
@@ -224,6 +230,7 @@ impl Visit<'_> {
             Status::Closed => Stage::Closed,
             Status::Rejected => Stage::Rejected,
             Status::Refused => Stage::Refused,
+            Status::Cancelled => Stage::Cancelled,
         };
         Some(access_text::settled_page(texts, view, person, stage, now))
     }

@@ -4,7 +4,7 @@ use access_aws::Error;
 use access_aws::catalogue::Catalogue;
 use access_aws::table::Table;
 use access_contract::payload::{Answer, ComputeWait, Outcome};
-use access_core::{Faults, RequestDraft, RequestId};
+use access_core::{Faults, RequestDraft, RequestId, RequesterProof};
 use chrono::{DateTime, Utc};
 use lambda_shell::{Failure, Invocation};
 use serde_json::Value;
@@ -33,11 +33,14 @@ impl Handler {
         );
         let mut faults = Faults::new();
         let draft = RequestDraft::read(&event.request, &mut faults);
+        let requester_proof = self.requester_proof(event, &draft, &request_id).await?;
+        let was_asked = !requester_proof.is_claim();
         let found = self.catalogue.find(&draft).await?;
         let Some(request) = draft.resolve(
             &found,
             request_id.clone(),
             &event.execution.arn,
+            requester_proof,
             now,
             &mut faults,
         ) else {
@@ -45,7 +48,12 @@ impl Handler {
             tracing::info!(%request_id, n_faults = faults.len(), "request refused");
             return Ok(Outcome::Refused { faults });
         };
-        let decide_by = if self.table.create_request(&request).await? {
+        let created = if was_asked {
+            self.table.create_asked_request(&request).await?
+        } else {
+            self.table.create_request(&request).await?
+        };
+        let decide_by = if created {
             request.decide_by
         } else {
             // An earlier attempt of this step stored it; what it stored stands.
@@ -55,6 +63,28 @@ impl Handler {
         Ok(Outcome::Accepted {
             request_id,
             decide_within_seconds: (decide_by - now).num_seconds().max(1),
+        })
+    }
+    /// What the front door recorded counts for exactly its execution with exactly its input, once. Whoever starts an
+    /// execution otherwise only claims to be the requester.
+    async fn requester_proof(
+        &self,
+        event: &ComputeWait,
+        draft: &RequestDraft,
+        request_id: &RequestId,
+    ) -> Result<RequesterProof, Error> {
+        let Some((asked, taken_by)) = self.table.asked(&event.execution.arn).await? else {
+            return Ok(RequesterProof::Claimed);
+        };
+        let is_for_it = asked.input == event.request
+            && draft.requester.as_ref() == Some(&asked.person)
+            && taken_by.as_ref().is_none_or(|by| by == request_id);
+        if !is_for_it {
+            tracing::error!(%request_id, execution = event.execution.arn, ?taken_by, "the front door did not start this execution");
+            return Ok(RequesterProof::Claimed);
+        }
+        Ok(RequesterProof::Verified {
+            principal: asked.principal,
         })
     }
 }

@@ -104,7 +104,7 @@ impl Handler {
             Status::Ended | Status::Closed => {
                 return Ok(stored.closing.as_ref().map_or(Outcome::Closed, outcome));
             }
-            Status::Refused | Status::Rejected | Status::Expired => {
+            Status::Refused | Status::Rejected | Status::Expired | Status::Cancelled => {
                 return Ok(Outcome::NothingToClose);
             }
             Status::Pending | Status::Approved => {

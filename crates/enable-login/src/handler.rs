@@ -86,6 +86,7 @@ impl Handler {
         let stored = self.table.request(id).await.map_err(aws)?;
         let window = match (stored.status, stored.window) {
             (Status::Approved | Status::Open, Some(window)) => window,
+            (Status::Cancelled, _) => return Ok(Outcome::Cancelled),
             (Status::Refused, _) => {
                 return Ok(Outcome::Refused {
                     faults: stored.refusal,
@@ -120,6 +121,22 @@ impl Handler {
             let message = "ask again: the recorded votes do not prove that enough people approved this request";
             return self
                 .refuse(id, vec![Fault::new(FaultName::NotApproved, "$", message)])
+                .await;
+        }
+        if stored.request.requester_proof.is_claim()
+            && self.table.confirmation(id).await.map_err(aws)?.is_none()
+        {
+            tracing::error!(request_id = %id, "nothing confirms the requester");
+            let message = "ask again through the front door, POST /requests: nothing confirms who made this request";
+            return self
+                .refuse(
+                    id,
+                    vec![Fault::new(
+                        FaultName::RequesterNotConfirmed,
+                        "$.requester",
+                        message,
+                    )],
+                )
                 .await;
         }
         let located = self

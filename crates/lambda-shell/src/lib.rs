@@ -1,5 +1,7 @@
 //! The only library that knows the Lambda runtime: logging, payloads in, answers and named errors out.
 
+pub mod http;
+
 use std::future::Future;
 use std::io::Write as _;
 

@@ -179,7 +179,7 @@ impl Handler {
         let votes: Vec<_> = sealed.into_iter().map(|sealed| sealed.vote).collect();
         let mut view = RequestView::of(&stored.request, stored.window, &votes);
         view.findings.clone_from(&stored.findings);
-        Ok(view)
+        Ok(view.ended_by(stored.ending.as_ref()))
     }
 
     async fn link(
@@ -276,6 +276,7 @@ fn announcement(stored: &StoredRequest, event: Event) -> Result<Announcement, Fa
                 .map(|fault| fault.message.clone())
                 .collect(),
         },
+        Event::Cancelled => Announcement::Cancelled,
         Event::Failed => Announcement::Failed,
         Event::CloseFailing => Announcement::CloseFailing,
     })

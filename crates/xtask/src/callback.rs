@@ -1,13 +1,16 @@
-//! A plain HTTP client for the approval page, as a browser without JavaScript would use it.
+//! A plain HTTP client: for the approval page as a browser without JavaScript, for the IAM routes as `curl --aws-sigv4`.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::sign::v4;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::Request;
 use hyper_util::rt::TokioIo;
 
 use crate::error::{Error, Result};
+use crate::ministack::{Keys, REGION};
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
@@ -37,7 +40,7 @@ impl Answer {
 /// # Errors
 /// When the server cannot be reached or does not answer in time.
 pub async fn get(url: &str) -> Result<Answer> {
-    send("GET", url, None).await
+    send("GET", url, page_headers(), String::new()).await
 }
 
 /// `HEAD` of a local address.
@@ -45,7 +48,7 @@ pub async fn get(url: &str) -> Result<Answer> {
 /// # Errors
 /// When the server cannot be reached or does not answer in time.
 pub async fn head(url: &str) -> Result<Answer> {
-    send("HEAD", url, None).await
+    send("HEAD", url, page_headers(), String::new()).await
 }
 
 /// `POST` of a form to a local address.
@@ -57,7 +60,82 @@ pub async fn post_form(url: &str, fields: &[(&str, &str)]) -> Result<Answer> {
         .iter()
         .map(|(name, value)| format!("{}={}", form_encode(name), form_encode(value)))
         .collect();
-    send("POST", url, Some(form.join("&"))).await
+    let mut headers = page_headers();
+    headers.push((
+        "content-type".to_owned(),
+        "application/x-www-form-urlencoded".to_owned(),
+    ));
+    send("POST", url, headers, form.join("&")).await
+}
+
+fn page_headers() -> Vec<(String, String)> {
+    vec![("accept".to_owned(), "text/html".to_owned())]
+}
+
+/// A call of an IAM route with a JSON body, signed with `keys` (Signature Version 4, service `execute-api`). Without
+/// keys it is not signed.
+///
+/// # Errors
+/// When it cannot be signed, and when the server cannot be reached or does not answer in time.
+pub async fn call(
+    keys: Option<&Keys>,
+    method: &'static str,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Result<Answer> {
+    let mut headers: Vec<(String, String)> = headers
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    headers.push(("content-type".to_owned(), "application/json".to_owned()));
+    if let Some(keys) = keys {
+        let signed =
+            signature(keys, method, url, &headers, body).map_err(|reason| Error::Http {
+                method,
+                url: url.to_owned(),
+                reason,
+            })?;
+        headers.extend(signed);
+    }
+    send(method, url, headers, body.to_owned()).await
+}
+
+/// The headers that sign a call.
+fn signature(
+    keys: &Keys,
+    method: &str,
+    url: &str,
+    headers: &[(String, String)],
+    body: &str,
+) -> std::result::Result<Vec<(String, String)>, String> {
+    let text = |error: &dyn std::error::Error| crate::error::with_causes(error);
+    let identity = keys.credentials().into();
+    let parameters = v4::SigningParams::builder()
+        .identity(&identity)
+        .region(REGION)
+        .name("execute-api")
+        .time(SystemTime::now())
+        .settings(SigningSettings::default())
+        .build()
+        .map_err(|error| text(&error))?
+        .into();
+    let request = SignableRequest::new(
+        method,
+        url,
+        headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str())),
+        SignableBody::Bytes(body.as_bytes()),
+    )
+    .map_err(|error| text(&error))?;
+    let (instructions, _) = sign(request, &parameters)
+        .map_err(|error| text(&error))?
+        .into_parts();
+    Ok(instructions
+        .headers()
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect())
 }
 
 /// Approves on the page behind `link`: sends its form with the role's name typed in.
@@ -96,13 +174,18 @@ pub async fn get_local(port: u16, path: &str) -> Result<Answer> {
     get(&format!("http://127.0.0.1:{port}{path}")).await
 }
 
-async fn send(method: &'static str, url: &str, form: Option<String>) -> Result<Answer> {
+async fn send(
+    method: &'static str,
+    url: &str,
+    headers: Vec<(String, String)>,
+    body: String,
+) -> Result<Answer> {
     let failed = |reason: String| Error::Http {
         method,
         url: url.to_owned(),
         reason,
     };
-    match tokio::time::timeout(ANSWER_WITHIN, exchange(method, url, form)).await {
+    match tokio::time::timeout(ANSWER_WITHIN, exchange(method, url, headers, body)).await {
         Ok(answer) => answer.map_err(failed),
         Err(_) => Err(failed(format!(
             "no answer within {} s",
@@ -116,7 +199,8 @@ async fn send(method: &'static str, url: &str, form: Option<String>) -> Result<A
 async fn exchange(
     method: &str,
     url: &str,
-    form: Option<String>,
+    headers: Vec<(String, String)>,
+    body: String,
 ) -> std::result::Result<Answer, String> {
     let text = |error: &dyn std::error::Error| crate::error::with_causes(error);
     let uri: hyper::Uri = url
@@ -143,13 +227,12 @@ async fn exchange(
     let mut request = Request::builder()
         .method(method)
         .uri(path)
-        .header("host", &host)
-        .header("accept", "text/html");
-    if form.is_some() {
-        request = request.header("content-type", "application/x-www-form-urlencoded");
+        .header("host", &host);
+    for (name, value) in headers {
+        request = request.header(name, value);
     }
     let request = request
-        .body(Full::new(Bytes::from(form.unwrap_or_default())))
+        .body(Full::new(Bytes::from(body)))
         .map_err(|error| text(&error))?;
     let response = sender
         .send_request(request)

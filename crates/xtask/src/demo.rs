@@ -234,7 +234,7 @@ async fn show(stack: &Stack, options: &Options) -> Result<Observed> {
 
     console::heading("The request");
     let request = Stack::request_document(ROLE, &format!("PT{}S", options.window.as_secs()));
-    let execution = stack.file_request(&request).await?;
+    let execution = stack.ask_as_requester(&request).await?;
     console::say(&format!(
         "  {REQUESTER} asks for {} on {TARGET} for {}",
         bold(ROLE),

@@ -23,6 +23,8 @@ pub struct Keys {
     pub access_key_id: String,
     /// The access key's secret.
     pub secret_access_key: String,
+    /// The token of a role session.
+    pub session_token: Option<String>,
 }
 
 impl Keys {
@@ -31,7 +33,19 @@ impl Keys {
         Self {
             access_key_id: "test".to_owned(),
             secret_access_key: "test".to_owned(),
+            session_token: None,
         }
+    }
+
+    /// The same for the SDKs.
+    pub fn credentials(&self) -> aws_credential_types::Credentials {
+        aws_credential_types::Credentials::new(
+            &self.access_key_id,
+            &self.secret_access_key,
+            self.session_token.clone(),
+            None,
+            "local stack",
+        )
     }
 }
 
@@ -131,14 +145,17 @@ impl MiniStack {
     }
 
     /// The environment in which the AWS command line and SDKs talk to this local AWS as `keys`.
-    pub fn environment(&self, keys: &Keys) -> [(&'static str, String); 5] {
-        [
+    pub fn environment(&self, keys: &Keys) -> Vec<(&'static str, String)> {
+        let token = keys.session_token.clone();
+        let mut variables = vec![
             ("AWS_ENDPOINT_URL", self.endpoint()),
             ("AWS_REGION", REGION.to_owned()),
             ("AWS_DEFAULT_REGION", REGION.to_owned()),
             ("AWS_ACCESS_KEY_ID", keys.access_key_id.clone()),
             ("AWS_SECRET_ACCESS_KEY", keys.secret_access_key.clone()),
-        ]
+        ];
+        variables.extend(token.map(|token| ("AWS_SESSION_TOKEN", token)));
+        variables
     }
 
     /// Calls the AWS command line as root and returns its answer: for what is rare enough not to be worth
@@ -207,19 +224,12 @@ impl MiniStack {
 
     /// The settings of an SDK client that talks to this local AWS as `keys`.
     pub async fn sdk_config(&self, keys: &Keys) -> aws_config::SdkConfig {
-        let credentials = aws_credential_types::Credentials::new(
-            &keys.access_key_id,
-            &keys.secret_access_key,
-            None,
-            None,
-            "local stack",
-        );
         aws_config::SdkConfig::builder()
             .behavior_version(aws_config::BehaviorVersion::latest())
             .region(aws_config::Region::from_static(REGION))
             .endpoint_url(self.endpoint())
             .credentials_provider(
-                aws_credential_types::provider::SharedCredentialsProvider::new(credentials),
+                aws_credential_types::provider::SharedCredentialsProvider::new(keys.credentials()),
             )
             .http_client(aws_smithy_http_client::Builder::new().build_http())
             .build()

@@ -10,6 +10,7 @@ use aws_sdk_sfn::types::ExecutionStatus;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
+use crate::callback::{self, Answer};
 use crate::console::Step;
 use crate::deploy::{Built, Optimisation};
 use crate::error::{Error, Result, with_causes};
@@ -43,7 +44,7 @@ pub struct Stack {
     inboxes: BTreeMap<&'static str, Inbox>,
     people: Option<People>,
     root: aws_config::SdkConfig,
-    requester: Keys,
+    keys: BTreeMap<&'static str, Keys>,
     database_document: Value,
     folder: PathBuf,
     setup_took: Vec<(&'static str, Duration)>,
@@ -130,7 +131,6 @@ impl Stack {
 
         let step = Step::begin("Fill the catalogue, open the mailboxes");
         let root = ministack.sdk_config(&Keys::of_root()).await;
-        let requester = Keys::of_root();
         let inboxes = BTreeMap::new();
         let mut stack = Self {
             ministack,
@@ -140,7 +140,7 @@ impl Stack {
             inboxes,
             people: None,
             root,
-            requester,
+            keys: BTreeMap::new(),
             database_document: Value::Null,
             folder,
             setup_took,
@@ -154,9 +154,14 @@ impl Stack {
             let inbox = stack.subscribe(person).await?;
             stack.inboxes.insert(person, inbox);
         }
-        stack.requester = stack
-            .make_user(REQUESTER, stack.output("RequesterPolicyArn")?)
-            .await?;
+        for (person, policy) in [
+            (REQUESTER, "RequesterPolicyArn"),
+            (APPROVERS[0], "ApproverPolicyArn"),
+            (APPROVERS[1], "ApproverPolicyArn"),
+        ] {
+            let keys = stack.make_user(person, stack.output(policy)?).await?;
+            stack.keys.insert(person, keys);
+        }
         let catalogue_took = step.done();
         stack.setup_took.push(("catalogue", catalogue_took));
         Ok(stack)
@@ -207,7 +212,17 @@ impl Stack {
 
     /// The keys of the requester, who may do what the template's policy for requesters allows.
     pub fn requester_keys(&self) -> &Keys {
-        &self.requester
+        &self.keys[REQUESTER]
+    }
+
+    /// The keys of an approver, who may do what the template's policy for approvers allows.
+    ///
+    /// # Errors
+    /// [`Error::Repository`] for a person who has none.
+    pub fn keys_of(&self, person: &str) -> Result<&Keys> {
+        self.keys
+            .get(person)
+            .ok_or_else(|| Error::Repository(format!("{person} has no keys")))
     }
 
     /// Who gets messages, with the rights of the deployment's own role.
@@ -338,12 +353,52 @@ impl Stack {
         })
     }
 
-    /// Files a request as the requester: starts an execution with this input.
+    /// Asks for access through the front door, as whoever has `keys`: the document without its requester, signed.
+    ///
+    /// # Errors
+    /// When the API cannot be reached.
+    pub async fn ask(
+        &self,
+        keys: Option<&Keys>,
+        document: &Value,
+        key: Option<&str>,
+    ) -> Result<Answer> {
+        let headers: Vec<_> = key.iter().map(|key| ("idempotency-key", *key)).collect();
+        let url = self.output("RequestsUrl")?;
+        callback::call(keys, "POST", url, &headers, &document.to_string()).await
+    }
+
+    /// Asks for access through the front door as the requester, and expects to be taken.
+    ///
+    /// # Errors
+    /// [`Error::NotAsPromised`] if the front door refuses.
+    pub async fn ask_as_requester(&self, document: &Value) -> Result<Execution> {
+        let mut document = document.clone();
+        if let Some(fields) = document.as_object_mut() {
+            fields.remove("requester");
+        }
+        let answer = self
+            .ask(Some(self.requester_keys()), &document, None)
+            .await?;
+        let body: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+        match (answer.status, body["execution_arn"].as_str()) {
+            (202, Some(arn)) => Ok(Execution {
+                arn: arn.to_owned(),
+            }),
+            _ => Err(Error::NotAsPromised(format!(
+                "the front door answered {}: {}",
+                answer.status, answer.body
+            ))),
+        }
+    }
+
+    /// Files a request beside the front door as the requester: starts an execution with this input.
     ///
     /// # Errors
     /// When the state machine does not take it.
     pub async fn file_request(&self, input: &Value) -> Result<Execution> {
-        let client = aws_sdk_sfn::Client::new(&self.ministack.sdk_config(&self.requester).await);
+        let client =
+            aws_sdk_sfn::Client::new(&self.ministack.sdk_config(self.requester_keys()).await);
         let started = client
             .start_execution()
             .state_machine_arn(self.output("StateMachineArn")?)
@@ -642,7 +697,10 @@ impl Stack {
     }
 
     /// Gives a person a mailbox that gets only what is for them, as the platform team does it on AWS.
-    async fn subscribe(&self, person: &str) -> Result<Inbox> {
+    ///
+    /// # Errors
+    /// When the local AWS refuses, or brings no mail.
+    pub async fn subscribe(&self, person: &str) -> Result<Inbox> {
         let inbox = self.make_mailbox(person).await?;
         let id = PersonId::new(person).map_err(|error| Error::Repository(error.to_string()))?;
         self.people()?.subscribe(&id).await?;
@@ -677,7 +735,10 @@ impl Stack {
     }
 
     /// Makes an IAM user with one policy and returns its keys.
-    async fn make_user(&self, name: &str, policy_arn: &str) -> Result<Keys> {
+    ///
+    /// # Errors
+    /// When the local AWS refuses.
+    pub async fn make_user(&self, name: &str, policy_arn: &str) -> Result<Keys> {
         self.ministack
             .aws(&["iam", "create-user", "--user-name", name])
             .await?;
@@ -704,6 +765,69 @@ impl Stack {
         Ok(Keys {
             access_key_id: text("AccessKeyId"),
             secret_access_key: text("SecretAccessKey"),
+            session_token: None,
+        })
+    }
+
+    /// Makes an IAM role that everybody in the account may assume, with one policy.
+    ///
+    /// # Errors
+    /// When the local AWS refuses.
+    pub async fn make_role(&self, name: &str, policy_arn: &str) -> Result<()> {
+        let trust = json!({
+            "Version": "2012-10-17",
+            "Statement": [{
+                "Effect": "Allow",
+                "Principal": { "AWS": format!("arn:aws:iam::{ACCOUNT}:root") },
+                "Action": "sts:AssumeRole",
+            }],
+        })
+        .to_string();
+        let create = [
+            "iam",
+            "create-role",
+            "--path",
+            "/people/",
+            "--role-name",
+            name,
+        ];
+        self.ministack
+            .aws(&[&create[..], &["--assume-role-policy-document", &trust]].concat())
+            .await?;
+        let attach = ["iam", "attach-role-policy", "--role-name", name];
+        self.ministack
+            .aws(&[&attach[..], &["--policy-arn", policy_arn]].concat())
+            .await?;
+        Ok(())
+    }
+
+    /// The keys of a session of a role that [`Stack::make_role`] made.
+    ///
+    /// # Errors
+    /// When the local AWS refuses.
+    pub async fn session(&self, role: &str, session_name: &str) -> Result<Keys> {
+        let arn = format!("arn:aws:iam::{ACCOUNT}:role/people/{role}");
+        let made = self
+            .ministack
+            .aws(&[
+                "sts",
+                "assume-role",
+                "--role-arn",
+                &arn,
+                "--role-session-name",
+                session_name,
+            ])
+            .await?;
+        let text = |field: &str| {
+            made["Credentials"][field]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned()
+        };
+        Ok(Keys {
+            access_key_id: text("AccessKeyId"),
+            secret_access_key: text("SecretAccessKey"),
+            session_token: Some(text("SessionToken")),
         })
     }
 }

@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 
 /// The deployed functions: one crate, one binary and one Lambda function each.
-pub const FUNCTIONS: [&str; 6] = [
+pub const FUNCTIONS: [&str; 8] = [
     "compute-wait",
     "notify",
     "approval",
     "enable-login",
     "disable-login",
     "reconcile",
+    "front-door",
+    "confirm-requester",
 ];
 
 /// The root of this checkout.

@@ -15,7 +15,7 @@ import time
 from ministack import app
 from ministack.core import iam_actions, iam_evaluator
 from ministack.core.responses import new_uuid
-from ministack.services import sns, sqs, stepfunctions
+from ministack.services import cloudtrail, sns, sqs, stepfunctions
 
 # The partition key of Latchkey's table, whose values dynamodb:LeadingKeys lists.
 PARTITION_KEY = "pk"
@@ -256,6 +256,42 @@ def correct_sns():
     sns._fanout = fanout_to_mail_too
 
 
+def correct_cloud_trail():
+    """Corrects what CloudTrail says about the start of an execution."""
+    start_execution = stepfunctions._start_execution
+    record_event = cloudtrail.record_event
+    started = contextvars.ContextVar("started", default=None)
+
+    def start_execution_and_remember(data):
+        status, headers, body = start_execution(data)
+        started.set(json.loads(body) if status == 200 else None)
+        return status, headers, body
+
+    # The event names the caller, not its access key, and the execution that was started.
+    # https://docs.aws.amazon.com/step-functions/latest/dg/procedure-cloud-trail.html
+    def record_caller_and_execution(**call):
+        record_event(**call)
+        if call["event_name"] != "StartExecution":
+            return
+        event = cloudtrail._get_event_queue()[-1]
+        record = json.loads(event["CloudTrailEvent"])
+        caller = iam_evaluator.resolve_caller_identity(call["access_key_id"]) or {}
+        arn = caller.get("userArn")
+        record["userIdentity"] = {
+            "type": "AssumedRole" if ":assumed-role/" in (arn or "") else "IAMUser",
+            "principalId": caller.get("userId"),
+            "arn": arn,
+            "accountId": caller.get("accountId"),
+            "accessKeyId": call["access_key_id"],
+        }
+        event["EventSource"] = record["eventSource"] = "states.amazonaws.com"
+        record["responseElements"] = started.get()
+        event["CloudTrailEvent"] = json.dumps(record)
+
+    stepfunctions._start_execution = start_execution_and_remember
+    cloudtrail.record_event = record_caller_and_execution
+
+
 def leading_keys(request):
     """The values of the partition key that a DynamoDB request names."""
     keys = []
@@ -279,4 +315,5 @@ if __name__ == "__main__":
     correct_step_functions()
     correct_iam()
     correct_sns()
+    correct_cloud_trail()
     app.main()

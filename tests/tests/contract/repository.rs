@@ -7,13 +7,15 @@ use saphyr::{LoadableYamlNode, Scalar, Yaml};
 use serde_json::{Map, Value, json};
 
 /// The functions: one crate, one binary and one Lambda function each, all of the same name.
-pub(crate) const FUNCTIONS: [&str; 6] = [
+pub(crate) const FUNCTIONS: [&str; 8] = [
     "compute-wait",
     "notify",
     "approval",
     "enable-login",
     "disable-login",
     "reconcile",
+    "front-door",
+    "confirm-requester",
 ];
 
 /// Those of them that log in to PostgreSQL; the first is the only one that may open.

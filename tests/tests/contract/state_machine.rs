@@ -181,7 +181,7 @@ fn what_was_never_armed_ends_as_refused_or_failed() {
     for choice in objects(&machine["States"]["Closed?"], "Choices") {
         let condition = choice["Condition"].as_str().unwrap();
         let not_as_it_should = condition.contains("$failure != ''")
-            || condition.contains("$outcome.outcome = 'refused'");
+            || condition.contains("$outcome.outcome in ['refused', 'cancelled']");
         assert_eq!(
             condition.contains("'nothing_to_close'"),
             not_as_it_should,
@@ -478,6 +478,7 @@ fn every_function_takes_its_payloads() {
             "ComputeWait" => assert_reads::<payload::ComputeWait>(name, payload),
             "Notify" => assert_reads::<payload::Notify>(name, payload),
             "Approval" => assert_reads::<payload::Approval>(name, payload),
+            "ConfirmRequester" => assert_reads::<payload::Step>(name, payload),
             "EnableLogin" => assert_reads::<payload::EnableLogin>(name, payload),
             "DisableLogin" => assert_reads::<payload::DisableLogin>(name, payload),
             other => panic!("{name} calls {other}"),
@@ -551,6 +552,9 @@ fn outcomes() -> BTreeMap<String, BTreeSet<String>> {
         },
         Outcome::Rejected,
         Outcome::Expired,
+        Outcome::Cancelled,
+        Outcome::Confirmed,
+        Outcome::NotYetConfirmed,
         Outcome::Opened { end: text() },
         Outcome::NotYet { wait_until: text() },
         Outcome::Closed,
@@ -669,7 +673,9 @@ fn an_execution_never_runs_out_of_events() {
             + EVENTS_OF_CHOICE_OR_WAIT);
     let opening = limit(&machine, "Opened?", "$n_early_wakes < ")
         * (events_of(state("Enable Login")) + 2 * EVENTS_OF_CHOICE_OR_WAIT);
-    let most = settling + opening + events_of_closing(&machine);
+    let confirming = limit(&machine, "Requester Confirmed?", "$n_confirm_rounds < ")
+        * (events_of(state("Confirm Requester")) + 2 * EVENTS_OF_CHOICE_OR_WAIT);
+    let most = settling + confirming + opening + events_of_closing(&machine);
     assert!(most < MAX_EVENTS, "{most} events at worst");
 
     let most = events_of_closing(&close_window());
@@ -711,6 +717,7 @@ fn what_travels_between_states_is_an_id_and_instants() {
         "close_failure",
         "unsent",
         "n_settle_rounds",
+        "n_confirm_rounds",
         "n_early_wakes",
         "n_close_rounds",
     ];

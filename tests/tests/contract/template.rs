@@ -11,13 +11,14 @@ use crate::repository::{
 
 /// Statements whose actions have no resource type at AWS, so that no ARN can be named:
 /// <https://docs.aws.amazon.com/service-authorization/latest/reference/reference.html>
-const WITHOUT_RESOURCE: [&str; 6] = [
+const WITHOUT_RESOURCE: [&str; 7] = [
     "XRayHasNoResourceTypes",
     "SendTaskSuccessHasNoResourceTypes",
     "LogDeliveryHasNoResourceTypes",
     "LogQueryResultsHaveNoResourceTypes",
     "SubscriptionsHaveNoResourceTypes",
     "ListSecretsHasNoResourceTypes",
+    "LookupEventsHasNoResourceTypes",
 ];
 
 fn resources_of_type(template: &Value, kind: &str) -> Vec<(String, Value)> {
@@ -244,8 +245,18 @@ fn rights_on_the_table_name_the_rows() {
 }
 
 /// What each method of `access_aws::table::Table` does in the table.
-const RIGHTS_OF_METHODS: [(&str, &[&str]); 24] = [
+const RIGHTS_OF_METHODS: [(&str, &[&str]); 31] = [
     ("create_request", &["PutItem request#*"]),
+    ("cancel", &["UpdateItem request#*"]),
+    ("note_ending", &["UpdateItem request#*"]),
+    (
+        "create_asked_request",
+        &["PutItem request#*", "UpdateItem asked#*"],
+    ),
+    ("record_asked", &["PutItem asked#*"]),
+    ("asked", &["GetItem asked#*"]),
+    ("record_confirmation", &["PutItem confirmed#*"]),
+    ("confirmation", &["GetItem confirmed#*"]),
     ("request", &["GetItem request#*"]),
     ("park_token", &["PutItem token#*"]),
     ("task_token", &["GetItem token#*"]),
@@ -396,6 +407,7 @@ fn the_deciding_rights_have_one_holder() {
         (
             start_closing,
             &[
+                "ApprovalRole",
                 "ExecutionEndedRole",
                 "OperatorPolicy",
                 "ReconcileRole",
@@ -455,6 +467,16 @@ fn the_deciding_rights_have_one_holder() {
             "SubscriberSubscribes",
         ),
         ("dynamodb:PutItem vote#*".to_owned(), "ApprovalRole"),
+        ("dynamodb:PutItem asked#*".to_owned(), "FrontDoorRole"),
+        ("dynamodb:UpdateItem asked#*".to_owned(), "ComputeWaitRole"),
+        (
+            "dynamodb:PutItem confirmed#*".to_owned(),
+            "ConfirmRequesterRole",
+        ),
+        (
+            "cloudtrail:LookupEvents \"*\"".to_owned(),
+            "ConfirmRequesterRole",
+        ),
         ("dynamodb:PutItem token#*".to_owned(), "ApprovalRole"),
         ("dynamodb:GetItem token#*".to_owned(), "ApprovalRole"),
         (
@@ -578,7 +600,7 @@ fn metrics_of(function: &str) -> BTreeSet<String> {
 }
 
 fn our_metrics() -> BTreeSet<String> {
-    ["reconcile", "disable-login", "notify"]
+    ["reconcile", "disable-login", "notify", "confirm-requester"]
         .into_iter()
         .flat_map(metrics_of)
         .collect()

@@ -80,6 +80,7 @@ async fn somebody_else(stack: &Stack) -> Keys {
     Keys {
         access_key_id: text("AccessKeyId"),
         secret_access_key: text("SecretAccessKey"),
+        session_token: None,
     }
 }
 

@@ -1,0 +1,199 @@
+//! Everything that signed calls are answered.
+
+use access_aws::table::StoredRequest;
+use access_core::decision::CannotApprove;
+use access_core::{Decision, Ending, Fault, Nobody, PersonId, RequestId, Verdict, Vote};
+use chrono::{DateTime, SecondsFormat, Utc};
+use lambda_shell::http::json_answer;
+use serde_json::{Value, json};
+
+/// The vote counts.
+pub(crate) fn recorded(stored: &StoredRequest, votes: &[Vote]) -> Value {
+    let approvals = votes.iter().filter(|vote| vote.verdict == Verdict::Approve);
+    let body = json!({
+        "status": "recorded",
+        "request_id": stored.request.request_id,
+        "request_status": stored.status.as_str(),
+        "approvals": approvals.count(),
+        "required_approvals": stored.request.required_approvals,
+        "window": stored.window,
+    });
+    json_answer(200, &body)
+}
+
+/// Too late: by whom, and when.
+pub(crate) fn already_decided(stored: &StoredRequest, votes: &[Vote], caller: &PersonId) -> Value {
+    let request = &stored.request;
+    let by_caller = votes.iter().find(|vote| vote.approver == *caller);
+    let message = match (&stored.decision, by_caller) {
+        (_, Some(vote)) => format!("already decided by you, at {}", moment(vote.at)),
+        (Some(Decision::Approved { at, by }), _) => {
+            let names: Vec<_> = by.iter().map(|person| request.name_of(person)).collect();
+            format!(
+                "already decided by {}, at {}",
+                names.join(", "),
+                moment(*at)
+            )
+        }
+        (Some(Decision::Rejected { at, by }), _) => {
+            format!(
+                "already decided by {}, at {}",
+                request.name_of(by),
+                moment(*at)
+            )
+        }
+        (Some(Decision::Expired { at }), _) => {
+            format!("nobody decided in time; it expired at {}", moment(*at))
+        }
+        _ => format!(
+            "this request is {}; there is nothing left to decide",
+            stored.status.as_str()
+        ),
+    };
+    let body = json!({
+        "error": "already_decided",
+        "message": message,
+        "request_id": request.request_id,
+        "request_status": stored.status.as_str(),
+    });
+    json_answer(409, &body)
+}
+
+/// What the approver leaves of the window cannot be.
+pub(crate) fn cannot_approve(why: &CannotApprove) -> Value {
+    let message = match why {
+        CannotApprove::StartTooEarly { earliest } => {
+            format!("give a start at or after {}", moment(*earliest))
+        }
+        CannotApprove::EndTooLate { latest } => {
+            format!("give an end at or before {}", moment(*latest))
+        }
+        CannotApprove::TooShort { left, least } => format!(
+            "leave at least {} seconds of the window; this leaves {}",
+            least.num_seconds(),
+            left.num_seconds()
+        ),
+        CannotApprove::TooShortTogether { left, least } => format!(
+            "leave at least {} seconds of the window together with the other approvers; this leaves {}",
+            least.num_seconds(),
+            left.num_seconds()
+        ),
+    };
+    refused(422, "cannot_approve", &message)
+}
+
+/// Taken back: nothing opens.
+pub(crate) fn cancelled(id: &RequestId, ending: &Ending) -> Value {
+    let body =
+        json!({"status": "cancelled", "request_id": id, "ended_by": ending.by.id, "at": ending.at});
+    json_answer(200, &body)
+}
+
+/// The window is over, and the role is being closed.
+pub(crate) fn ending(id: &RequestId, ending: &Ending) -> Value {
+    let body =
+        json!({"status": "ending", "request_id": id, "ended_by": ending.by.id, "at": ending.at});
+    json_answer(202, &body)
+}
+
+/// There is nothing left to end.
+pub(crate) fn already_over(stored: &StoredRequest) -> Value {
+    let message = match &stored.ending {
+        Some(ending) => format!(
+            "already ended by {}, at {}",
+            ending.by.name,
+            moment(ending.at)
+        ),
+        None => format!(
+            "this request is {}; there is nothing left to end",
+            stored.status.as_str()
+        ),
+    };
+    let body = json!({
+        "error": "already_over",
+        "message": message,
+        "request_id": stored.request.request_id,
+        "request_status": stored.status.as_str(),
+    });
+    json_answer(409, &body)
+}
+
+pub(crate) fn may_not_end() -> Value {
+    refused(
+        403,
+        "may_not_end",
+        "only its requester, its approvers and the role's operators may end a request",
+    )
+}
+
+pub(crate) fn not_signed() -> Value {
+    refused(
+        403,
+        "not_signed",
+        "sign the call with your AWS credentials (Signature Version 4, service execute-api)",
+    )
+}
+
+pub(crate) fn nobody(why: &Nobody) -> Value {
+    let message = format!(
+        "{why}; ask the platform team to mend the principals in the catalogue's documents of people"
+    );
+    refused(403, "not_in_the_catalogue", &message)
+}
+
+pub(crate) fn no_request() -> Value {
+    refused(
+        404,
+        "no_request",
+        "give the id of a request, such as r-0123456789abcdef",
+    )
+}
+
+pub(crate) fn own_request() -> Value {
+    refused(
+        403,
+        "own_request",
+        "nobody approves their own request; the other approvers have been asked",
+    )
+}
+
+pub(crate) fn not_an_approver() -> Value {
+    refused(
+        403,
+        "not_an_approver",
+        "you are not among the approvers of this request; the platform team keeps the list",
+    )
+}
+
+pub(crate) fn no_document(max_bytes: usize) -> Value {
+    let message = format!(
+        "send one JSON object of at most {max_bytes} bytes, such as {{\"verdict\": \"approve\", \"comment\": \"\"}}"
+    );
+    refused(400, "not_a_document", &message)
+}
+
+pub(crate) fn faulty(faults: &[Fault]) -> Value {
+    let body = json!({
+        "error": "faulty_document",
+        "message": "mend what the faults name, and send it again",
+        "faults": faults,
+    });
+    json_answer(400, &body)
+}
+
+pub(crate) fn trouble(reference: &str) -> Value {
+    let body = json!({
+        "error": "trouble",
+        "message": "something on our side failed; try again, or tell the platform team the reference",
+        "reference": reference,
+    });
+    json_answer(503, &body)
+}
+
+fn refused(status: u16, error: &str, message: &str) -> Value {
+    json_answer(status, &json!({"error": error, "message": message}))
+}
+
+fn moment(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
+}

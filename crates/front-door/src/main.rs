@@ -1,0 +1,29 @@
+//! front-door: takes requests from callers whose identity AWS has verified, and starts their executions.
+
+use access_aws::catalogue::Catalogue;
+use access_aws::clients::{environment, sdk_config};
+use access_aws::table::Table;
+use lambda_shell::RuntimeError;
+
+mod answers;
+mod handler;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), RuntimeError> {
+    lambda_shell::start_logging();
+    let config = sdk_config()?;
+    let handler = handler::Handler {
+        catalogue: Catalogue::new(
+            aws_sdk_ssm::Client::new(&config),
+            environment("LATCHKEY_CATALOGUE_PREFIX")?,
+        ),
+        table: Table::new(
+            aws_sdk_dynamodb::Client::new(&config),
+            environment("LATCHKEY_TABLE")?,
+        ),
+        step_functions: aws_sdk_sfn::Client::new(&config),
+        state_machine_arn: environment("LATCHKEY_STATE_MACHINE_ARN")?,
+        now: chrono::Utc::now,
+    };
+    lambda_shell::serve(|invocation| handler.handle(invocation)).await
+}
