@@ -73,15 +73,7 @@ pub async fn build(tools: &Tools, optimisation: Optimisation) -> Result<Built> {
 
     // All functions in one go, on every core; `sam build` then finds them done. Its own five builds, one after
     // the other, would link on one core and show nothing meanwhile.
-    let mut compile = tools.command("cargo");
-    compile.args(["lambda", "build", "--release", "--locked"]);
-    for function in FUNCTIONS {
-        compile.args(["--bin", function]);
-    }
-    compile
-        .env("CARGO_LAMBDA_COMPILER", "cargo")
-        .envs(optimisation.overrides().iter().copied());
-    let mut took = process::run_step("Compile the functions", &log, compile).await?;
+    let mut took = compile(tools, optimisation, &log).await?;
 
     let stamp = folder.join("inputs");
     let inputs = inputs()?;
@@ -98,6 +90,22 @@ pub async fn build(tools: &Tools, optimisation: Optimisation) -> Result<Built> {
     took += process::run_step("sam build", &log, package).await?;
     workspace::write(&stamp, &inputs)?;
     Ok(Built { folder, took })
+}
+
+/// Compiles the functions in release mode, each to `target/lambda/NAME/bootstrap`; nothing is done twice.
+///
+/// # Errors
+/// What the compiler says.
+pub async fn compile(tools: &Tools, optimisation: Optimisation, log: &Path) -> Result<Duration> {
+    let mut compile = tools.command("cargo");
+    compile.args(["lambda", "build", "--release", "--locked"]);
+    for function in FUNCTIONS {
+        compile.args(["--bin", function]);
+    }
+    compile
+        .env("CARGO_LAMBDA_COMPILER", "cargo")
+        .envs(optimisation.overrides().iter().copied());
+    process::run_step("Compile the functions", log, compile).await
 }
 
 /// Deploys what was built to the local AWS and returns the stack's outputs.

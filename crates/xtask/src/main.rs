@@ -1,5 +1,6 @@
 //! `cargo xtask`: the developer commands of Latchkey.
 
+mod bench;
 mod catalogue;
 mod demo;
 mod lint;
@@ -32,6 +33,8 @@ enum Command {
     Demo(demo::Options),
     /// Run all tests, or one part of them.
     Test(suite::Options),
+    /// Measure how fast and small the functions are, beside Python, Node and psql, and check the ratios.
+    Bench(bench::Options),
     /// Check format, lints, documentation, dependencies and the template.
     Lint,
     /// Work with catalogue documents.
@@ -90,6 +93,7 @@ async fn run(command: Command) -> xtask::Result<()> {
     match command {
         Command::Demo(options) => demo::run(&options).await,
         Command::Test(options) => suite::run(&options).await,
+        Command::Bench(options) => bench::run(&options).await,
         Command::Lint => lint::run().await,
         Command::Catalogue {
             command: CatalogueCommand::Check { files },
