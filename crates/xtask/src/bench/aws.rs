@@ -128,12 +128,7 @@ fn answer(asked: &Asked, state: &mut State) -> Answer {
         return as_json(&json!({ "ScheduleArn": arn }));
     }
     if asked.target.is_empty() {
-        state.calls.push("Publish".to_owned());
-        return Answer {
-            status: 200,
-            headers: vec![("content-type", "text/xml".to_owned())],
-            body: r#"<PublishResponse xmlns="http://sns.amazonaws.com/doc/2010-03-31/"><PublishResult><MessageId>94f20ce6-13c5-43a0-9a9e-ca52d816e90b</MessageId></PublishResult><ResponseMetadata><RequestId>f187a3c1-376f-11df-8963-01868b7c937a</RequestId></ResponseMetadata></PublishResponse>"#.to_owned(),
-        };
+        return message_service(&String::from_utf8_lossy(&asked.body), state);
     }
     let operation = asked.target.rsplit('.').next().unwrap_or_default();
     state.calls.push(operation.to_owned());
@@ -145,6 +140,52 @@ fn answer(asked: &Asked, state: &mut State) -> Answer {
             headers: vec![("content-type", "application/x-amz-json-1.0".to_owned())],
             body: json!({ "__type": "ValidationException", "message": format!("the bench knows no {operation}") }).to_string(),
         },
+    }
+}
+
+/// SNS speaks the query protocol: a form in, XML out. The approvers' mailboxes are subscribed.
+fn message_service(form: &str, state: &mut State) -> Answer {
+    let person = if form.contains("%3Aalice") {
+        "alice"
+    } else {
+        "bob"
+    };
+    let (operation, result) = if form.contains("Action=ListSubscriptionsByTopic") {
+        let members: String = ["alice", "bob"]
+            .map(|person| {
+                format!("<member><SubscriptionArn>arn:aws:sns:eu-west-1:123456789012:latchkey:{person}</SubscriptionArn><Owner>123456789012</Owner><Protocol>email</Protocol><Endpoint>{person}@example.com</Endpoint><TopicArn>arn:aws:sns:eu-west-1:123456789012:latchkey</TopicArn></member>")
+            })
+            .concat();
+        (
+            "ListSubscriptionsByTopic",
+            format!("<Subscriptions>{members}</Subscriptions>"),
+        )
+    } else if form.contains("Action=GetSubscriptionAttributes") {
+        let entries: String = [
+            ("Protocol", "email".to_owned()),
+            ("Endpoint", format!("{person}@example.com")),
+            ("PendingConfirmation", "false".to_owned()),
+            ("ConfirmationWasAuthenticated", "true".to_owned()),
+            ("FilterPolicyScope", "MessageAttributes".to_owned()),
+            ("FilterPolicy", format!(r#"{{"recipient":["{person}"]}}"#)),
+        ]
+        .map(|(key, value)| format!("<entry><key>{key}</key><value>{value}</value></entry>"))
+        .concat();
+        (
+            "GetSubscriptionAttributes",
+            format!("<Attributes>{entries}</Attributes>"),
+        )
+    } else {
+        let id = "94f20ce6-13c5-43a0-9a9e-ca52d816e90b";
+        ("Publish", format!("<MessageId>{id}</MessageId>"))
+    };
+    state.calls.push(operation.to_owned());
+    Answer {
+        status: 200,
+        headers: vec![("content-type", "text/xml".to_owned())],
+        body: format!(
+            r#"<{operation}Response xmlns="http://sns.amazonaws.com/doc/2010-03-31/"><{operation}Result>{result}</{operation}Result><ResponseMetadata><RequestId>f187a3c1-376f-11df-8963-01868b7c937a</RequestId></ResponseMetadata></{operation}Response>"#
+        ),
     }
 }
 

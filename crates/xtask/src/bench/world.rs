@@ -136,6 +136,14 @@ impl World {
                 "arn:aws:iam::123456789012:role/end",
             )
             .env("LATCHKEY_DEAD_LETTER_ARN", arn("sqs", "dead-letters"))
+            .env(
+                "LATCHKEY_DATA_KEY_ARN",
+                arn("kms", &format!("key/{KEY_ID}")),
+            )
+            .env(
+                "LATCHKEY_OWN_ROLE_ARN",
+                "arn:aws:iam::123456789012:role/own",
+            )
             .env("BENCH_HOST", self.postgres.host())
             .env("BENCH_PORT", self.postgres.port().to_string())
             .env("BENCH_DATABASE", LATCHKEY_DATABASE)
