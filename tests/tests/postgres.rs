@@ -8,8 +8,11 @@
 mod postgres {
     mod closing;
     mod connecting;
+    mod converge;
+    mod crowd;
     mod drift;
     mod fixture;
+    mod looking;
     mod names;
     mod opening;
     mod passwords;

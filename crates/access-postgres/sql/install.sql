@@ -45,7 +45,8 @@ BEGIN
   IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'latchkey_killer') THEN
     CREATE ROLE latchkey_killer NOLOGIN;
   END IF;
-  -- The limits keep a stolen password from filling every connection slot.
+  -- The limits keep a stolen password from filling every connection slot. A closing takes one or two connections; if more
+  -- than fifteen run at once, the others come again in a moment (53300), and one connection is enough for each.
   IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'latchkey_opener') THEN
     CREATE ROLE latchkey_opener LOGIN CONNECTION LIMIT 20;
   END IF;
@@ -515,6 +516,9 @@ BEGIN
         PERFORM pg_sleep(1), pg_stat_clear_snapshot();
         v_pids := ARRAY(SELECT l.pid FROM pg_locks l WHERE l.locktype = 'virtualxid' AND l.pid = ANY (v_pids)
              AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = l.pid AND a.usesysid IS NOT NULL));
+        IF NOT coalesce(p_force, false) AND EXISTS (SELECT FROM pg_roles r WHERE r.oid = v_oid AND r.rolcanlogin) THEN
+          RAISE EXCEPTION 'role can log in by now' USING ERRCODE = 'LK003';
+        END IF;
       END IF;
     END IF;
     FOREACH v_pid IN ARRAY v_pids LOOP

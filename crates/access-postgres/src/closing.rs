@@ -8,6 +8,9 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -189,6 +192,9 @@ pub async fn close(
         pace,
         now,
         deadline: Instant::now() + pace.deadline,
+        no_connection_is_free: AtomicBool::new(false),
+        writer_is_swept: AtomicBool::new(false),
+        taken: OnceLock::new(),
     };
     let started_at = now();
     let watch_instances = async {
@@ -217,10 +223,10 @@ pub async fn close(
     }
     let all_proved = proofs.len() == sightings.len();
     match disabled {
-        Disabled::Committed {
+        Disabled::Committed(Committed {
             connected_at,
             login_refused_at,
-        } if all_proved => Ok(ProofOfClosing {
+        }) if all_proved => Ok(ProofOfClosing {
             started_at,
             connected_at,
             login_refused_at,
@@ -231,9 +237,7 @@ pub async fn close(
         }),
         disabled => {
             let (login_refused_at, disabling) = match disabled {
-                Disabled::Committed {
-                    login_refused_at, ..
-                } => (Some(login_refused_at), None),
+                Disabled::Committed(committed) => (Some(committed.login_refused_at), None),
                 Disabled::OutOfTime(error) => (None, error),
             };
             Err(Error::from(Box::new(NotProved {
@@ -263,13 +267,24 @@ struct Closing<'a> {
     pace: &'a ClosingPace,
     now: fn() -> DateTime<Utc>,
     deadline: Instant,
+    /// The one that takes LOGIN was refused a connection (53300). Those that sweep have one each, and take it then:
+    /// if many roles are closed at once, all connections could be theirs.
+    no_connection_is_free: AtomicBool,
+    /// Whether one that sweeps is connected to a server that takes changes.
+    writer_is_swept: AtomicBool,
+    /// When LOGIN was taken by one that sweeps.
+    taken: OnceLock<Committed>,
+}
+
+/// That NOLOGIN was committed.
+#[derive(Clone, Copy)]
+struct Committed {
+    connected_at: DateTime<Utc>,
+    login_refused_at: DateTime<Utc>,
 }
 
 enum Disabled {
-    Committed {
-        connected_at: DateTime<Utc>,
-        login_refused_at: DateTime<Utc>,
-    },
+    Committed(Committed),
     OutOfTime(Option<Error>),
 }
 
@@ -306,7 +321,18 @@ impl<'a> Closing<'a> {
         let mut connection = None;
         let mut connected_at = None;
         let mut last_error = None;
+        let mut n_refused = 0;
         while Instant::now() < self.deadline {
+            if let Some(committed) = self.taken.get() {
+                return Ok(Disabled::Committed(*committed));
+            }
+            if self.no_connection_is_free.load(Ordering::Relaxed)
+                && self.writer_is_swept.load(Ordering::Relaxed)
+            {
+                self.pause(self.pace.between_sweeps).await;
+                continue;
+            }
+            let mut pause = self.pace.between_sweeps;
             match self
                 .disable_once(endpoint, &mut connection, &mut connected_at)
                 .await
@@ -316,16 +342,21 @@ impl<'a> Closing<'a> {
                     if let Some((connection, _server)) = connection {
                         connection.end().await;
                     }
-                    return Ok(Disabled::Committed {
+                    return Ok(Disabled::Committed(Committed {
                         connected_at: connected_at.unwrap_or(login_refused_at),
                         login_refused_at,
-                    });
+                    }));
                 }
                 // Somebody gave LOGIN back in between.
                 Ok(false) => {}
                 Err(error) if endpoint == writer && !error.retryable() => return Err(error),
                 Err(error) => {
                     tracing::warn!(role = self.role, %endpoint, error = %chain(&error), "take LOGIN: trying again");
+                    if matches!(error, Error::TooManyConnections { .. }) {
+                        self.no_connection_is_free.store(true, Ordering::Relaxed);
+                        pause = crowded(pause, n_refused);
+                        n_refused += 1;
+                    }
                     if connection_is_useless(&error) || !error.retryable() {
                         connection = None;
                         endpoint = candidates.next().unwrap_or(writer);
@@ -336,7 +367,7 @@ impl<'a> Closing<'a> {
                     }
                 }
             }
-            self.pause(self.pace.between_sweeps).await;
+            self.pause(pause).await;
         }
         Ok(Disabled::OutOfTime(last_error))
     }
@@ -361,6 +392,7 @@ impl<'a> Closing<'a> {
         let mut error = None;
         let mut n_quiet = 0;
         let mut quiet_since = None;
+        let mut n_refused = 0;
         while Instant::now() < self.deadline {
             let pause = match self.round(endpoint, &mut connection).await {
                 Ok(round) if round.is_quiet() => {
@@ -396,8 +428,15 @@ impl<'a> Closing<'a> {
                     n_quiet = 0;
                     quiet_since = None;
                     let is_final = !failure.retryable();
+                    let pause = if matches!(failure, Error::TooManyConnections { .. }) {
+                        n_refused += 1;
+                        crowded(self.pace.between_sweeps, n_refused)
+                    } else {
+                        self.pace.between_sweeps
+                    };
                     if connection_is_useless(&failure) {
                         connection = None;
+                        self.writer_is_swept.store(false, Ordering::Relaxed);
                     }
                     tracing::warn!(role = self.role, %endpoint, error = %chain(&failure), is_final, "sweep sessions: failed");
                     // What was seen says more than that the time ended in the middle of the next look.
@@ -407,7 +446,7 @@ impl<'a> Closing<'a> {
                     if is_final {
                         break;
                     }
-                    self.pace.between_sweeps
+                    pause
                 }
             };
             self.pause(pause).await;
@@ -427,6 +466,12 @@ impl<'a> Closing<'a> {
         connection: &mut Option<(Connection, Server)>,
     ) -> Result<Round, Error> {
         let (connection, server) = self.connected(endpoint, connection).await?;
+        if !server.in_recovery {
+            self.writer_is_swept.store(true, Ordering::Relaxed);
+            if self.no_connection_is_free.load(Ordering::Relaxed) {
+                self.take_login_over(endpoint, connection).await;
+            }
+        }
         let swept = self.in_time(endpoint, connection.sweep(self.role)).await?;
         let state = self
             .in_time(endpoint, connection.role_state(self.role))
@@ -436,6 +481,31 @@ impl<'a> Closing<'a> {
             ended_pids: swept.ended_pids,
             state,
         })
+    }
+
+    /// Takes LOGIN in the place of the one whose business it is. Whatever goes wrong, sweeping goes on: it may be what is
+    /// in the way.
+    async fn take_login_over(&self, endpoint: &Endpoint, connection: &Connection) {
+        if self.taken.get().is_some() {
+            return;
+        }
+        let connected_at = (self.now)();
+        match self
+            .in_time(endpoint, connection.close_login(self.role))
+            .await
+        {
+            Ok(true) => {
+                let login_refused_at = (self.now)();
+                self.taken.get_or_init(|| Committed {
+                    connected_at,
+                    login_refused_at,
+                });
+            }
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!(role = self.role, %endpoint, error = %chain(&error), "take LOGIN while sweeping: trying again");
+            }
+        }
     }
 
     /// The open connection to the pinned cluster, or a new one. The host name is resolved anew each time.
@@ -488,6 +558,15 @@ fn connection_is_useless(error: &Error) -> bool {
             | Error::ReadOnly { .. }
             | Error::TooManyConnections { .. }
     )
+}
+
+/// How long to wait after the `n_refused`-th refusal of a connection in a row: longer each time, up to 32 times `pause`,
+/// and at random, so that those who wait do not all come back at once. Each try costs the server a TLS handshake and a
+/// login.
+fn crowded(pause: Duration, n_refused: u32) -> Duration {
+    let random = RandomState::new().hash_one(n_refused) % 1_000;
+    let longest = pause * 2_u32.pow(n_refused.min(5));
+    longest.mul_f64(0.5 + f64::from(u32::try_from(random).unwrap_or(0)) / 2_000.0)
 }
 
 /// The error and its causes, since the driver's own words are only "db error".

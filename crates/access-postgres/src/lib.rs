@@ -9,6 +9,7 @@ mod connection;
 mod error;
 mod facts;
 mod login;
+mod looking;
 mod password;
 mod powers;
 mod role;
@@ -21,6 +22,7 @@ pub use connection::{Connection, Endpoint, OpeningByHand, Server, SystemIdentifi
 pub use error::Error;
 pub use facts::{FACTS_SQL, ListedDatabase, MAX_FACTS};
 pub use login::{Login, Password};
+pub use looking::{RoleSeen, look, sweep_hidden};
 pub use password::{Fingerprint, StandingPassword, WindowPassword};
 pub use powers::RolePowers;
 pub use role::{Obstacle, RoleState, Swept, ValidUntil};

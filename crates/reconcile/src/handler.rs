@@ -11,7 +11,7 @@ use access_contract::{ErrorName, Status};
 use access_core::catalogue::{Database, Mode};
 use access_core::converge::carry_out::{self, Closing, LONGEST_CLOSING};
 use access_core::{RequestId, RoleName, TargetId, Window, WindowRow};
-use access_postgres::OpeningByHand;
+use access_postgres::{Connection, OpeningByHand, RoleSeen};
 use chrono::{DateTime, TimeDelta, Utc};
 use database_shell::{Reach, RoleToClose, WindowsInTable};
 use futures_util::StreamExt as _;
@@ -20,7 +20,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::judge::{Judgement, Seen, judge};
+use crate::judge::{Judgement, judge};
 
 /// How many databases are looked after at the same time.
 const AT_ONCE: usize = 10;
@@ -59,6 +59,8 @@ pub(crate) struct Round {
     pub(crate) n_observed: u32,
     /// Roles that could not be proved closed in this round.
     pub(crate) n_not_closed: u32,
+    /// Registered roles that were renamed, dropped or made anew.
+    pub(crate) n_changed: u32,
     /// Windows whose role cannot log in.
     pub(crate) n_not_open: u32,
     /// Windows that were ended because their execution does not run any more.
@@ -209,27 +211,53 @@ impl Handler {
         let located = self.reach.locate(&watched.database).await?;
         let connections = located.connect_everywhere(&watched.database.closer).await?;
         let mut round = Round::default();
+        // One after the other, last: each may take a second, and no closing waits for them.
+        let mut to_sweep = Vec::new();
         for name in connections[0].registered_roles().await? {
             round.n_roles += 1;
-            let mut seen = Seen {
-                can_login: false,
-                n_sessions: 0,
-            };
-            for connection in &connections {
-                let state = connection.role_state(&name).await?;
-                seen.can_login |= state.can_login;
-                seen.n_sessions += state.n_sessions;
+            match self
+                .look_after_role(watched, &connections, &name, &mut round)
+                .await
+            {
+                Ok(Judgement::EndHidden) => to_sweep.push(name),
+                Ok(_) => {}
+                // What is wrong with one role keeps nobody from looking after the others.
+                Err(error) => {
+                    tracing::error!(target = %watched.target, role = name, "role not looked after: {error}");
+                    round.n_unreachable = 1;
+                }
             }
-            let Ok(role) = RoleName::new(name.as_str()) else {
-                tracing::error!(target = %watched.target, "a registered role has a name that no request can have");
-                continue;
-            };
-            for opening in connections[0].openings_by_hand(&name).await? {
-                self.adopt(watched, &role, &opening, &mut round).await?;
+        }
+        for name in to_sweep {
+            let n_ended = access_postgres::sweep_hidden(&connections, &name).await?;
+            if n_ended > 0 {
+                tracing::error!(target = %watched.target, role = name, n_ended, "sessions that hid in their start were ended");
+                round.n_cut += 1;
             }
-            self.act(watched, &role, seen, &mut round).await?;
         }
         Ok(round)
+    }
+
+    async fn look_after_role(
+        &self,
+        watched: &Watched,
+        connections: &[Connection],
+        name: &str,
+        round: &mut Round,
+    ) -> Result<Judgement, database_shell::Error> {
+        let seen = access_postgres::look(connections, name).await?;
+        for change in &seen.identity {
+            tracing::error!(target = %watched.target, role = name, name_taken = seen.name_taken, "{change}");
+            round.n_changed += 1;
+        }
+        let Ok(role) = RoleName::new(name) else {
+            tracing::error!(target = %watched.target, "a registered role has a name that no request can have");
+            return Ok(Judgement::Fine);
+        };
+        for opening in connections[0].openings_by_hand(name).await? {
+            self.adopt(watched, &role, &opening, round).await?;
+        }
+        self.act(watched, &role, &seen, round).await
     }
 
     /// What the DBA opened in an outage is a window from now on: told to those on call, and closed like any.
@@ -262,13 +290,16 @@ impl Handler {
         &self,
         watched: &Watched,
         role: &RoleName,
-        seen: Seen,
+        seen: &RoleSeen,
         round: &mut Round,
-    ) -> Result<(), database_shell::Error> {
+    ) -> Result<Judgement, database_shell::Error> {
         let rows = self.table.windows(&watched.target, role).await?.rows;
         let mode = watched.modes.get(role).copied().unwrap_or(Mode::Observe);
-        match judge(&rows, seen, mode, (self.now)()) {
-            Judgement::Fine => self.forget_adopted(&watched.target, role, &rows).await?,
+        let judgement = judge(&rows, seen, mode, (self.now)());
+        match judgement {
+            Judgement::Fine | Judgement::EndHidden => {
+                self.forget_adopted(&watched.target, role, &rows).await?;
+            }
             Judgement::NotOpen => {
                 tracing::error!(target = %watched.target, %role, "a window covers now and the role cannot log in");
                 round.n_not_open += 1;
@@ -307,7 +338,7 @@ impl Handler {
                 }
             }
         }
-        Ok(())
+        Ok(judgement)
     }
 
     /// Adopted windows that are over leave the list with their role closed, or under another window.
@@ -378,6 +409,7 @@ impl Round {
         self.n_cut += part.n_cut;
         self.n_observed += part.n_observed;
         self.n_not_closed += part.n_not_closed;
+        self.n_changed += part.n_changed;
         self.n_not_open += part.n_not_open;
         self.n_by_hand += part.n_by_hand;
     }
