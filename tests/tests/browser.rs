@@ -246,6 +246,30 @@ async fn less_time_is_submitted_as_local_times() -> Result<(), Failure> {
     .await
 }
 
+/// The pictures of the README: copy them to `docs/` when the pages have changed.
+#[tokio::test]
+async fn the_pictures_of_the_readme_show_the_pages_as_they_are() -> Result<(), Failure> {
+    check(|browser, site| async move {
+        for (page, picture, narrows) in [
+            ("decision_findings", "readme-approval-page", false),
+            ("decision_narrowed", "readme-narrowing", true),
+            ("ja/decision_narrowed", "readme-japanese", true),
+        ] {
+            browser.open(&site.url(page), LOOKS[2]).await?;
+            if narrows {
+                browser
+                    .narrow("2026-11-22T19:30", "2026-11-22T20:00")
+                    .await?;
+            }
+            let picture = browser.screenshot(picture).await?;
+            let n_bytes = std::fs::metadata(&picture)?.len();
+            assert!(n_bytes > 50_000, "{}: {n_bytes}", picture.display());
+        }
+        Ok(())
+    })
+    .await
+}
+
 #[tokio::test]
 async fn enter_in_the_role_field_approves_and_does_not_reject() -> Result<(), Failure> {
     check(|browser, site| async move {
