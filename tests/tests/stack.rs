@@ -10,6 +10,7 @@ mod stack {
     mod deciding;
     mod endings;
     mod fixture;
+    mod notices;
     mod passwords;
     mod refusals;
     mod rights;

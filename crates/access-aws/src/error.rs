@@ -67,7 +67,7 @@ pub enum Error {
     #[error("ask after or start an execution: {0}")]
     Execution(String),
     /// EventBridge Scheduler.
-    #[error("schedule the closing: {0}")]
+    #[error("make a one-time schedule: {0}")]
     Schedule(String),
     /// CloudTrail.
     #[error("ask CloudTrail who started the execution: {0}")]

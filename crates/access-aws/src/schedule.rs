@@ -1,4 +1,4 @@
-//! The end of a window as a one-time schedule, which stands before the window is opened.
+//! One-time schedules: the end of a window, which stands before the window is opened; reminders and warnings.
 
 use access_core::RequestId;
 use aws_sdk_scheduler::Client;
@@ -45,38 +45,146 @@ impl EndSchedules {
     /// # Errors
     /// [`Error::Schedule`].
     pub async fn arm(&self, request_id: &RequestId, end: DateTime<Utc>) -> Result<(), Error> {
+        let once = Once {
+            name: request_id.to_string(),
+            at: end,
+            action: "close",
+            max_age_seconds: 86_400,
+        };
+        let settings = &self.settings;
+        once.schedule(
+            &self.client,
+            request_id,
+            &settings.group,
+            &settings.state_machine_arn,
+            &settings.role_arn,
+            &settings.dead_letter_arn,
+        )
+        .await
+    }
+}
+
+/// Where the schedules of reminders and warnings are kept, beside those of window ends.
+pub struct NoticeSchedules {
+    client: Client,
+    settings: NoticeSettings,
+}
+
+/// What the template gives.
+pub struct NoticeSettings {
+    /// The schedule group.
+    pub group: String,
+    /// The role with which Scheduler calls the function.
+    pub role_arn: String,
+    /// The queue for what could not be called.
+    pub dead_letter_arn: String,
+}
+
+/// A message that is sent later, if there still is a reason for it by then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notice {
+    /// To those who have not decided.
+    Reminder,
+    /// To the requester, before the window ends.
+    Warning,
+}
+
+impl Notice {
+    /// The action of the payload.
+    fn action(self) -> &'static str {
+        match self {
+            Self::Reminder => "remind",
+            Self::Warning => "warn",
+        }
+    }
+}
+
+impl NoticeSchedules {
+    /// Schedules with these settings.
+    #[must_use]
+    pub fn new(client: Client, settings: NoticeSettings) -> Self {
+        Self { client, settings }
+    }
+
+    /// Makes sure that the function is called for a notice at that time, exact to the minute. The names begin with
+    /// `notice-`: notify may make no others, so that it can never take the place of a window's end.
+    ///
+    /// # Errors
+    /// [`Error::Schedule`].
+    pub async fn set(
+        &self,
+        request_id: &RequestId,
+        notice: Notice,
+        at: DateTime<Utc>,
+        function_arn: &str,
+    ) -> Result<(), Error> {
+        let action = notice.action();
+        let once = Once {
+            name: format!("notice-{request_id}-{action}"),
+            at,
+            action,
+            max_age_seconds: 3_600,
+        };
+        let settings = &self.settings;
+        once.schedule(
+            &self.client,
+            request_id,
+            &settings.group,
+            function_arn,
+            &settings.role_arn,
+            &settings.dead_letter_arn,
+        )
+        .await
+    }
+}
+
+/// One call of a target with `{"version", "request_id", "action"}`.
+struct Once {
+    name: String,
+    at: DateTime<Utc>,
+    action: &'static str,
+    /// For how long Scheduler tries, in seconds, 60 to 86,400.
+    max_age_seconds: i32,
+}
+
+impl Once {
+    /// Makes the schedule; one of this name that stands already stays as it is.
+    async fn schedule(
+        &self,
+        client: &Client,
+        request_id: &RequestId,
+        group: &str,
+        target_arn: &str,
+        role_arn: &str,
+        dead_letter_arn: &str,
+    ) -> Result<(), Error> {
         let failed =
             |error: aws_sdk_scheduler::error::BuildError| Error::Schedule(error.to_string());
         let input = serde_json::json!({
-            "version": access_contract::PAYLOAD_VERSION, "request_id": request_id, "action": "close"
+            "version": access_contract::PAYLOAD_VERSION, "request_id": request_id, "action": self.action
         });
         let target = Target::builder()
-            .arn(&self.settings.state_machine_arn)
-            .role_arn(&self.settings.role_arn)
+            .arn(target_arn)
+            .role_arn(role_arn)
             .input(input.to_string())
             .retry_policy(
                 RetryPolicy::builder()
                     .maximum_retry_attempts(185)
-                    .maximum_event_age_in_seconds(86_400)
+                    .maximum_event_age_in_seconds(self.max_age_seconds)
                     .build(),
             )
-            .dead_letter_config(
-                DeadLetterConfig::builder()
-                    .arn(&self.settings.dead_letter_arn)
-                    .build(),
-            )
+            .dead_letter_config(DeadLetterConfig::builder().arn(dead_letter_arn).build())
             .build()
             .map_err(failed)?;
         let window = FlexibleTimeWindow::builder()
             .mode(FlexibleTimeWindowMode::Off)
             .build()
             .map_err(failed)?;
-        let answer = self
-            .client
+        let answer = client
             .create_schedule()
-            .name(request_id.as_str())
-            .group_name(&self.settings.group)
-            .schedule_expression(format!("at({})", end.format("%Y-%m-%dT%H:%M:%S")))
+            .name(&self.name)
+            .group_name(group)
+            .schedule_expression(format!("at({})", self.at.format("%Y-%m-%dT%H:%M:%S")))
             .schedule_expression_timezone("UTC")
             .flexible_time_window(window)
             .action_after_completion(ActionAfterCompletion::Delete)

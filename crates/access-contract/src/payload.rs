@@ -66,6 +66,10 @@ pub enum DisableLogin {
 pub enum Notify {
     /// Ask each approver, with a link of their own.
     Ask(Step),
+    /// Remind those who were asked and have not decided, if there still is something to decide.
+    Remind(Step),
+    /// Warn the requester that the window ends soon, if it is still open.
+    Warn(Step),
     /// Tell everybody concerned what happened.
     Announce {
         /// The payload's version.
@@ -81,6 +85,8 @@ pub enum Notify {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
+    /// Enough people approved; the role opens later.
+    Approved,
     /// The role can log in.
     Opened,
     /// The role is proved closed.
@@ -106,6 +112,7 @@ impl Event {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Approved => "approved",
             Self::Opened => "opened",
             Self::Closed => "closed",
             Self::EndedRoleStillOpen => "ended_role_still_open",
@@ -187,7 +194,7 @@ pub enum Outcome {
     },
     /// Preflight: it could be opened now.
     Ready,
-    /// notify: this many people were asked.
+    /// notify: this many people were asked, or reminded.
     Asked {
         /// How many.
         n_asked: usize,

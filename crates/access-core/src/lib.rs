@@ -13,6 +13,7 @@ pub mod finding;
 pub mod handover;
 pub mod language;
 pub mod names;
+pub mod notice;
 pub mod plain_text;
 pub mod principal;
 pub mod request;

@@ -270,8 +270,22 @@ pub static ENGLISH: Texts = Texts {
                 "{approver}, please decide: {requester} asks to log in as a privileged PostgreSQL user."
             )
         },
+        remind_subject: |target| format!("Latchkey: reminder, please decide on access to {target}"),
+        remind: |approver, requester, time_left| {
+            format!(
+                "{approver}, your decision is still missing ({time_left}): {requester} asks to log in as a privileged PostgreSQL user."
+            )
+        },
         decide_here: "Look at it and decide here:",
         link_is_personal: "This link is yours alone. Whoever holds it can decide in your name, so do not forward this message. Opening the link decides nothing.",
+        approved_subject: |target| format!("Latchkey: request approved for {target}"),
+        approved: |role, target| format!("The request for role {role} on {target} was approved."),
+        already_handled: "Already handled: the decisions below were enough. There is nothing left for you to do, and your link only shows how it went.",
+        ends_soon_subject: |target| format!("Latchkey: login closes soon on {target}"),
+        ends_soon: |role, target, end| {
+            format!("The login of role {role} on {target} closes at {end}.")
+        },
+        ends_soon_next: "Finish what you are doing: then nobody can log in any more, and sessions still open are ended, with what they have not committed. Only another approved window for this role would keep it open. If you need more time, file a new request now.",
         opened_subject: |target| format!("Latchkey: login open on {target}"),
         opened: |role, target| format!("The login of role {role} on {target} is open."),
         read_password: "The password is in a secret that only you can read. To see it, run as yourself:",

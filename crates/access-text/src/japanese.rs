@@ -265,8 +265,22 @@ pub static JAPANESE: Texts = Texts {
                 "{approver} さん\n\n{requester} さんから、特権を持つPostgreSQLユーザーでのログインの申請がありました。内容をご確認のうえ、承認または却下をお願いします。"
             )
         },
+        remind_subject: ENGLISH.message.remind_subject,
+        remind: |approver, requester, time_left| {
+            format!(
+                "{approver} さん\n\n{requester} さんからの、特権を持つPostgreSQLユーザーでのログインの申請に、まだご回答をいただいていません（{time_left}）。内容をご確認のうえ、承認または却下をお願いします。"
+            )
+        },
         decide_here: "内容の確認と回答はこちらからお願いします：",
         link_is_personal: "このリンクはご本人専用です。リンクを知っている人は誰でもあなたの名前で回答できるため、このメッセージを転送しないでください。リンクを開いただけでは回答になりません。",
+        approved_subject: ENGLISH.message.approved_subject,
+        approved: |role, target| format!("{target} のロール {role} の申請は承認されました。"),
+        already_handled: "対応済みです。下記の回答により、この申請の結果は確定しました。あなたの回答はもう必要ありません。お送りしたリンクでは、結果の確認だけができます。",
+        ends_soon_subject: ENGLISH.message.ends_soon_subject,
+        ends_soon: |role, target, end| {
+            format!("{target} のロール {role} のログインは、まもなく停止します。停止時刻：{end}")
+        },
+        ends_soon_next: "作業を終えてください。停止すると、誰もログインできなくなり、残っているセッションは切断され、コミットしていない変更は失われます。このロールについて承認済みの別の申請がある場合に限り、利用を続けられます。時間が足りない場合は、今のうちにあらためて申請してください。",
         opened_subject: ENGLISH.message.opened_subject,
         opened: |role, target| {
             format!("{target} のロール {role} でログインできるようになりました。")

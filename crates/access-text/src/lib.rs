@@ -26,7 +26,7 @@ pub use form::{
 };
 pub use headers::security_headers;
 pub use japanese::JAPANESE;
-pub use message::{Announcement, Message, announce, ask};
+pub use message::{Announcement, Message, announce, announce_already_handled, ask, remind};
 pub use page::{
     CannotDecide, Page, Stage, Trouble, already_decided_page, cannot_decide_page, decided_page,
     decision_page, expired_page, invalid_link_page, settled_page, trouble_page,

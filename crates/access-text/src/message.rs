@@ -26,6 +26,10 @@ pub struct Message {
 /// What has happened to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Announcement {
+    /// Enough people approved, and the login opens later. The view's window is what was settled.
+    Approved,
+    /// The login is open, and its window ends soon.
+    EndsSoon,
     /// The login was opened. The view's window is what was settled.
     Opened,
     /// The same, to the requester, whose password is in a secret.
@@ -75,28 +79,82 @@ pub fn ask(
 ) -> Message {
     let text = RequestText::new(texts, request, now);
     let says = &texts.message;
+    let about = (says.ask_subject)(&text.target);
+    let opening = (says.ask)(&line(&approver.name), &text.requester_name);
+    question(texts, &text, &about, opening, link)
+}
+
+/// Asks once more, with the votes that came meanwhile. `link` is theirs alone.
+#[must_use]
+pub fn remind(
+    texts: &Texts,
+    request: &RequestView,
+    approver: &PersonView,
+    link: &str,
+    now: DateTime<Utc>,
+) -> Message {
+    let text = RequestText::new(texts, request, now);
+    let says = &texts.message;
+    let about = (says.remind_subject)(&text.target);
+    let opening = (says.remind)(
+        &line(&approver.name),
+        &text.requester_name,
+        &text.decide_note,
+    );
+    question(texts, &text, &about, opening, link)
+}
+
+fn question(
+    texts: &Texts,
+    text: &RequestText,
+    about: &str,
+    opening: String,
+    link: &str,
+) -> Message {
+    let says = &texts.message;
     let body = [
-        (says.ask)(&line(&approver.name), &text.requester_name),
-        facts(texts, &text, Facts::ToDecide),
-        reason(texts, &text),
+        opening,
+        facts(texts, text, Facts::ToDecide),
+        reason(texts, text),
         decisions(texts, &text.decisions),
         next(texts, &text.next_steps()),
         format!("{}\n{link}", says.decide_here),
         says.link_is_personal.to_owned(),
-        footer(texts, &text),
+        footer(texts, text),
     ];
     Message {
-        subject: subject(&(says.ask_subject)(&text.target), &text),
+        subject: subject(about, text),
         body: paragraphs(&body),
     }
 }
 
-/// Says what has happened to a request. The same text for everyone; it holds no link.
+/// Says what has happened to a request. It holds no link.
 #[must_use]
 pub fn announce(
     texts: &Texts,
     request: &RequestView,
     event: &Announcement,
+    now: DateTime<Utc>,
+) -> Message {
+    announcement(texts, request, event, "", now)
+}
+
+/// The same for an approver who was asked and has not decided: there is nothing left for them to do.
+#[must_use]
+pub fn announce_already_handled(
+    texts: &Texts,
+    request: &RequestView,
+    event: &Announcement,
+    now: DateTime<Utc>,
+) -> Message {
+    announcement(texts, request, event, texts.message.already_handled, now)
+}
+
+fn announcement(
+    texts: &Texts,
+    request: &RequestView,
+    event: &Announcement,
+    to_the_reader: &str,
     now: DateTime<Utc>,
 ) -> Message {
     let text = RequestText::new(texts, request, now);
@@ -105,6 +163,16 @@ pub fn announce(
     let target = text.target.as_str();
     let moment = |at: DateTime<Utc>| Moment::new(texts, at, request.zone);
     let (about, headline, next_steps) = match event {
+        Announcement::Approved => (
+            (says.approved_subject)(target),
+            (says.approved)(&role, target),
+            next(texts, &text.next_steps()),
+        ),
+        Announcement::EndsSoon => (
+            (says.ends_soon_subject)(target),
+            (says.ends_soon)(&role, target, &when(texts, &text.closes)),
+            says.ends_soon_next.to_owned(),
+        ),
         Announcement::Opened => (
             (says.opened_subject)(target),
             (says.opened)(&role, target),
@@ -183,6 +251,7 @@ pub fn announce(
     let body = [
         headline,
         ending(texts, request),
+        to_the_reader.to_owned(),
         next_steps,
         facts(texts, &text, Facts::ToRemember),
         reason(texts, &text),

@@ -203,8 +203,17 @@ pub(crate) struct OutcomeTexts {
 pub(crate) struct MessageTexts {
     pub(crate) ask_subject: fn(target: &str) -> String,
     pub(crate) ask: fn(approver: &str, requester: &str) -> String,
+    pub(crate) remind_subject: fn(target: &str) -> String,
+    pub(crate) remind: fn(approver: &str, requester: &str, time_left: &str) -> String,
     pub(crate) decide_here: &'static str,
     pub(crate) link_is_personal: &'static str,
+    pub(crate) approved_subject: fn(target: &str) -> String,
+    pub(crate) approved: fn(role: &str, target: &str) -> String,
+    /// To an approver who has not decided, under an approval or a rejection.
+    pub(crate) already_handled: &'static str,
+    pub(crate) ends_soon_subject: fn(target: &str) -> String,
+    pub(crate) ends_soon: fn(role: &str, target: &str, end: &str) -> String,
+    pub(crate) ends_soon_next: &'static str,
     pub(crate) opened_subject: fn(target: &str) -> String,
     pub(crate) opened: fn(role: &str, target: &str) -> String,
     pub(crate) read_password: &'static str,

@@ -7,8 +7,9 @@ use access_core::{CannotApprove, FaultName, Finding, Narrowing};
 use access_text::{
     Announcement, CannotDecide, DecisionView, Draft, ENGLISH, EndingView, FIELD_START, FormProblem,
     JAPANESE, Message, OtherWindow, Page, PersonView, RequestView, Stage, Texts, Trouble, Typed,
-    WindowView, already_decided_page, announce, ask, cannot_decide_page, decided_page,
-    decision_page, expired_page, invalid_link_page, security_headers, settled_page, trouble_page,
+    WindowView, already_decided_page, announce, announce_already_handled, ask, cannot_decide_page,
+    decided_page, decision_page, expired_page, invalid_link_page, remind, security_headers,
+    settled_page, trouble_page,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
@@ -645,6 +646,9 @@ fn asking_messages() {
     check_message("ask_late", |texts| {
         ask(texts, &late(), &alice(), LINK, now())
     });
+    check_message("remind", |texts| {
+        remind(texts, &half_approved(), &alice(), LINK, now())
+    });
     let hostile = |texts: &Texts| ask(texts, &hostile(), &alice(), LINK, now());
     check_message("ask_hostile", hostile);
     assert_eq!(
@@ -670,6 +674,20 @@ fn announcements() {
     let start = at("2026-11-22T10:00:03Z");
     let end = at("2026-11-22T11:30:00Z");
     let later = at("2026-11-22T11:30:02Z");
+    check_message("approved", |texts| {
+        announce(texts, &approved(), &Announcement::Approved, now())
+    });
+    check_message("approved_already_handled", |texts| {
+        announce_already_handled(texts, &approved(), &Announcement::Approved, now())
+    });
+    check_message("rejected_already_handled", |texts| {
+        announce_already_handled(texts, &rejected(), &Announcement::Rejected, now())
+    });
+    let ten_minutes_before = at("2026-11-22T11:20:00Z");
+    check_message("ends_soon", |texts| {
+        let event = Announcement::EndsSoon;
+        announce(texts, &approved(), &event, ten_minutes_before)
+    });
     check_message("opened", |texts| {
         announce(texts, &approved(), &Announcement::Opened, start)
     });

@@ -3,7 +3,7 @@
 use access_core::Finding;
 use access_text::{
     Announcement, DecisionView, ENGLISH, JAPANESE, PersonView, RequestView, Texts, WindowView,
-    announce, ask, decision_page,
+    announce_already_handled, ask, decision_page, remind,
 };
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
@@ -114,11 +114,17 @@ fn check(texts: &Texts, text: &str) {
         name: text.to_owned(),
     };
     let view = request(text);
-    let asked = ask(texts, &view, &alice, LINK, now());
-    assert_eq!(asked.body.matches("://").count(), 1, "{text:?}");
-    assert_eq!(asked.body.lines().filter(|line| *line == LINK).count(), 1);
+    for asked in [
+        ask(texts, &view, &alice, LINK, now()),
+        remind(texts, &view, &alice, LINK, now()),
+    ] {
+        assert_eq!(asked.body.matches("://").count(), 1, "{text:?}");
+        assert_eq!(asked.body.lines().filter(|line| *line == LINK).count(), 1);
+    }
     let reasons = vec![text.to_owned()];
     for event in [
+        Announcement::Approved,
+        Announcement::EndsSoon,
         Announcement::Opened,
         Announcement::Closed {
             at: now(),
@@ -128,7 +134,7 @@ fn check(texts: &Texts, text: &str) {
         Announcement::Refused { reasons },
         Announcement::CloseFailing,
     ] {
-        let message = announce(texts, &view, &event, now());
+        let message = announce_already_handled(texts, &view, &event, now());
         assert!(!message.body.contains("://"), "{text:?}");
         assert!(message.subject.bytes().all(|it| matches!(it, b' '..=b'~')));
         assert!(message.subject.len() < 100);

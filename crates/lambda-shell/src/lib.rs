@@ -20,6 +20,8 @@ pub struct Invocation {
     pub payload: Value,
     /// Lambda's id of this call, which people can quote.
     pub invocation_id: String,
+    /// The ARN by which it was called, for a schedule that calls it again.
+    pub function_arn: String,
 }
 
 /// Why a function could not do its work: the name for the state machine, the chain for those who look after it.
@@ -84,6 +86,7 @@ where
         let invocation = Invocation {
             payload: event.payload,
             invocation_id: event.context.request_id.clone(),
+            function_arn: event.context.invoked_function_arn,
         };
         let invocation_id = event.context.request_id;
         let answer = handle(invocation).await;

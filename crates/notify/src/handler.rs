@@ -2,13 +2,14 @@
 
 use access_aws::catalogue::Catalogue;
 use access_aws::message::Topic;
+use access_aws::schedule::{Notice, NoticeSchedules};
 use access_aws::seal::SealingKey;
 use access_aws::table::{StoredRequest, Table};
 use access_contract::payload::{Answer, Event, Notify, Outcome};
 use access_contract::{ErrorName, Link, Status};
 use access_core::request::PersonRef;
 use access_core::subscription::{self, Reach};
-use access_core::{PersonId, RequestId, handover};
+use access_core::{PersonId, RequestId, handover, notice};
 use access_text::{Announcement, Message, PersonView, RequestView, Texts};
 use chrono::{DateTime, Duration, Utc};
 use lambda_shell::{Failure, Invocation, Unit};
@@ -17,12 +18,18 @@ use serde_json::Value;
 /// How long after the deadline a link still shows how it ended. It decides nothing any more then.
 const LINK_SHOWS_AFTER_DEADLINE: Duration = Duration::days(7);
 
-/// The word under which asking is remembered; announcements have the words of [`Event`].
+/// The words under which messages are remembered; announcements have those of [`Event`].
 const ASKED: &str = "asked";
+const REMINDED: &str = "reminded";
+const WARNED: &str = "warned";
+
+/// How long a schedule may take to be made: nothing waits for a reminder.
+const SCHEDULING_LIMIT: std::time::Duration = std::time::Duration::from_secs(4);
 
 pub(crate) struct Handler {
     pub(crate) table: Table,
     pub(crate) topic: Topic,
+    pub(crate) notices: NoticeSchedules,
     pub(crate) catalogue: Catalogue,
     pub(crate) deployment: String,
     pub(crate) region: String,
@@ -33,17 +40,20 @@ pub(crate) struct Handler {
 
 impl Handler {
     pub(crate) async fn handle(&self, invocation: Invocation) -> Result<Value, Failure> {
+        let called_as = invocation.function_arn.as_str();
         let outcome = match lambda_shell::read(invocation.payload)? {
-            Notify::Ask(step) => self.ask(&step.request_id).await?,
+            Notify::Ask(step) => self.ask(&step.request_id, called_as).await?,
+            Notify::Remind(step) => self.remind(&step.request_id).await?,
+            Notify::Warn(step) => self.warn(&step.request_id).await?,
             Notify::Announce {
                 request_id, event, ..
-            } => self.announce(&request_id, event).await?,
+            } => self.announce(&request_id, event, called_as).await?,
         };
         lambda_shell::write(&Answer::from(outcome))
     }
 
     /// Asks every approver whom the topic reaches, if they are enough and nobody else could see their links.
-    async fn ask(&self, id: &RequestId) -> Result<Outcome, Failure> {
+    async fn ask(&self, id: &RequestId, called_as: &str) -> Result<Outcome, Failure> {
         let stored = self.table.request(id).await.map_err(aws)?;
         match stored.status {
             Status::Pending => {}
@@ -82,8 +92,96 @@ impl Handler {
             unsent.note(&approver.id, sent.await);
             n_asked += 1;
         }
-        unsent.check()?;
+        if let Some(at) = notice::reminder_at((self.now)(), stored.request.decide_by) {
+            self.set(id, Notice::Reminder, at, called_as).await;
+        }
+        self.check(unsent)?;
         Ok(Outcome::Asked { n_asked })
+    }
+
+    /// Asks those once more who were asked and have not decided. Woken late, when it is decided, it sends nothing.
+    async fn remind(&self, id: &RequestId) -> Result<Outcome, Failure> {
+        let stored = self.table.request(id).await.map_err(aws)?;
+        let now = (self.now)();
+        if stored.status != Status::Pending || now >= stored.request.decide_by {
+            return Ok(Outcome::Asked { n_asked: 0 });
+        }
+        let approvers = &stored.request.approvers;
+        let reach = self.reach().await?;
+        let unreachable = reach.unreachable(approvers);
+        self.report(&reach, &unreachable);
+        if let Some(distrusted) = reach.distrusted.first() {
+            self.measure(&[("MessagesNotSent", approvers.len())]);
+            return Err(Failure::new(
+                ErrorName::MessageNotSent,
+                format!("no reminder was sent: {}", distrusted.remedy()),
+            ));
+        }
+        let view = self.view(&stored).await?;
+        let mut unsent = Unsent::default();
+        let mut n_asked = 0;
+        for approver in approvers.iter().filter(|it| !unreachable.contains(it)) {
+            let has_decided = view
+                .decisions
+                .iter()
+                .any(|decision| decision.person.id == approver.id.as_str());
+            if has_decided {
+                continue;
+            }
+            let sent = async {
+                if !self.table.was_sent(id, ASKED, &approver.id).await?
+                    || self.table.was_sent(id, REMINDED, &approver.id).await?
+                {
+                    return Ok(());
+                }
+                let link = self.link(&stored, &approver.id).await?;
+                let texts = Texts::of(approver.language);
+                let message = access_text::remind(texts, &view, &person(approver), &link, now);
+                self.send(id, REMINDED, &approver.id, &message).await
+            };
+            unsent.note(&approver.id, sent.await);
+            n_asked += 1;
+        }
+        self.check(unsent)?;
+        Ok(Outcome::Asked { n_asked })
+    }
+
+    /// Warns the requester of the end. Woken late, when the window is over, it sends nothing.
+    async fn warn(&self, id: &RequestId) -> Result<Outcome, Failure> {
+        let stored = self.table.request(id).await.map_err(aws)?;
+        let now = (self.now)();
+        let is_open =
+            stored.status == Status::Open && stored.window.is_some_and(|it| it.covers(now));
+        if !is_open {
+            return Ok(Outcome::Announced);
+        }
+        let view = self.view(&stored).await?;
+        let to = &stored.request.requester;
+        let mut unsent = Unsent::default();
+        let sent = async {
+            if self.table.was_sent(id, WARNED, &to.id).await? {
+                return Ok(());
+            }
+            let texts = Texts::of(to.language);
+            let message = access_text::announce(texts, &view, &Announcement::EndsSoon, now);
+            self.send(id, WARNED, &to.id, &message).await
+        };
+        unsent.note(&to.id, sent.await);
+        self.check(unsent)?;
+        Ok(Outcome::Announced)
+    }
+
+    /// Has this function called again for a notice. Nothing waits for it and nothing fails by it, but it counts as a
+    /// message that was not sent.
+    async fn set(&self, id: &RequestId, notice: Notice, at: DateTime<Utc>, called_as: &str) {
+        let set = self.notices.set(id, notice, at, called_as);
+        let problem = match tokio::time::timeout(SCHEDULING_LIMIT, set).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "Scheduler did not answer in time".to_owned(),
+        };
+        tracing::error!(request_id = %id, ?notice, "notice not scheduled: {problem}");
+        self.measure(&[("MessagesNotSent", 1)]);
     }
 
     /// Whom the topic reaches, as SNS and the catalogue say now.
@@ -102,32 +200,41 @@ impl Handler {
         for approver in unreachable {
             tracing::error!(approver = %approver.id, "no subscription of the topic is this approver's");
         }
-        if reach.distrusted.is_empty() && unreachable.is_empty() {
-            return;
-        }
-        let now = (self.now)();
-        lambda_shell::metrics(
-            &self.deployment,
-            &[
-                (
-                    "DistrustedSubscriptions",
-                    Unit::Count,
-                    reach.distrusted.len() as f64,
-                ),
-                (
-                    "UnreachableApprovers",
-                    Unit::Count,
-                    unreachable.len() as f64,
-                ),
-            ],
-            now.timestamp_millis(),
-        );
+        self.measure(&[
+            ("DistrustedSubscriptions", reach.distrusted.len()),
+            ("UnreachableApprovers", unreachable.len()),
+        ]);
     }
 
-    async fn announce(&self, id: &RequestId, event: Event) -> Result<Outcome, Failure> {
+    /// Fails if anybody was not told, and counts them.
+    fn check(&self, unsent: Unsent) -> Result<(), Failure> {
+        self.measure(&[("MessagesNotSent", unsent.0.len())]);
+        unsent.check()
+    }
+
+    /// Writes those of the metrics that are not zero: each has an alarm, and silence is good.
+    fn measure(&self, counted: &[(&str, usize)]) {
+        let counted: Vec<_> = counted
+            .iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(name, count)| (*name, Unit::Count, *count as f64))
+            .collect();
+        if !counted.is_empty() {
+            let timestamp_millis = (self.now)().timestamp_millis();
+            lambda_shell::metrics(&self.deployment, &counted, timestamp_millis);
+        }
+    }
+
+    async fn announce(
+        &self,
+        id: &RequestId,
+        event: Event,
+        called_as: &str,
+    ) -> Result<Outcome, Failure> {
         let stored = self.table.request(id).await.map_err(aws)?;
         let view = self.view(&stored).await?;
-        let announcement = announcement(&stored, event)?;
+        let now = (self.now)();
+        let said = announcement(&stored, event)?;
         // Only they can read the password, so only they are told how.
         let to_requester = (event == Event::Opened && !stored.request.credential.is_existing())
             .then(|| Announcement::OpenedWithPassword {
@@ -141,17 +248,27 @@ impl Handler {
                 if known {
                     return Ok(());
                 }
-                let announcement = match &to_requester {
-                    Some(to_requester) if to.id == stored.request.requester.id => to_requester,
-                    _ => &announcement,
+                let announce = if self.asked_in_vain(&stored, &view, event, &to.id).await? {
+                    access_text::announce_already_handled
+                } else {
+                    access_text::announce
                 };
-                let texts = Texts::of(to.language);
-                let message = access_text::announce(texts, &view, announcement, (self.now)());
+                let said = match &to_requester {
+                    Some(to_requester) if to.id == stored.request.requester.id => to_requester,
+                    _ => &said,
+                };
+                let message = announce(Texts::of(to.language), &view, said, now);
                 self.send(id, event.as_str(), &to.id, &message).await
             };
             unsent.note(&to.id, sent.await);
         }
-        unsent.check()?;
+        if event == Event::Opened
+            && let Some(at) = stored.window.and_then(notice::warning_at)
+            && at > now
+        {
+            self.set(id, Notice::Warning, at, called_as).await;
+        }
+        self.check(unsent)?;
         Ok(Outcome::Announced)
     }
 
@@ -168,6 +285,31 @@ impl Handler {
         }
         let was_asked = self.table.was_sent(&request.request_id, ASKED, to).await?;
         Ok(!was_asked)
+    }
+
+    /// Whether this is an approver who was asked, has not decided, and now hears for the first time that others have.
+    async fn asked_in_vain(
+        &self,
+        stored: &StoredRequest,
+        view: &RequestView,
+        event: Event,
+        to: &PersonId,
+    ) -> Result<bool, access_aws::Error> {
+        let id = &stored.request.request_id;
+        let is_decided = matches!(event, Event::Approved | Event::Rejected | Event::Opened);
+        let has_decided = view
+            .decisions
+            .iter()
+            .any(|decision| decision.person.id == to.as_str());
+        if !is_decided || has_decided || *to == stored.request.requester.id {
+            return Ok(false);
+        }
+        let knows = event == Event::Opened
+            && self
+                .table
+                .was_sent(id, Event::Approved.as_str(), to)
+                .await?;
+        Ok(!knows && self.table.was_sent(id, ASKED, to).await?)
     }
 
     async fn view(&self, stored: &StoredRequest) -> Result<RequestView, Failure> {
@@ -252,6 +394,7 @@ fn announcement(stored: &StoredRequest, event: Event) -> Result<Announcement, Fa
         })
     };
     Ok(match event {
+        Event::Approved => Announcement::Approved,
         Event::Opened => Announcement::Opened,
         Event::Closed => {
             let closing = closing()?;

@@ -3,6 +3,7 @@
 use access_aws::catalogue::Catalogue;
 use access_aws::clients::{environment, sdk_config};
 use access_aws::message::Topic;
+use access_aws::schedule::{NoticeSchedules, NoticeSettings};
 use access_aws::seal::SealingKey;
 use access_aws::table::Table;
 use lambda_shell::RuntimeError;
@@ -21,6 +22,14 @@ async fn main() -> Result<(), RuntimeError> {
         topic: Topic::new(
             aws_sdk_sns::Client::new(&config),
             environment("LATCHKEY_TOPIC_ARN")?,
+        ),
+        notices: NoticeSchedules::new(
+            aws_sdk_scheduler::Client::new(&config),
+            NoticeSettings {
+                group: environment("LATCHKEY_SCHEDULE_GROUP")?,
+                role_arn: environment("LATCHKEY_NOTICE_ROLE_ARN")?,
+                dead_letter_arn: environment("LATCHKEY_DEAD_LETTER_ARN")?,
+            },
         ),
         catalogue: Catalogue::new(
             aws_sdk_ssm::Client::new(&config),

@@ -437,7 +437,7 @@ fn the_deciding_rights_have_one_holder() {
         ),
         (
             format!("sqs:SendMessage {}", arn("DeadLetters")),
-            &["WindowEndRole"],
+            &["NoticeCallsNotify", "NotifyRole", "WindowEndRole"],
         ),
     ] {
         let several = several.iter().map(|holder| (*holder).to_owned()).collect();
@@ -483,6 +483,7 @@ fn the_deciding_rights_have_one_holder() {
             format!("iam:PassRole {}", arn("WindowEndRole")),
             "EnableLoginRole",
         ),
+        (format!("iam:PassRole {}", arn("NoticeRole")), "NotifyRole"),
     ] {
         assert_eq!(
             holders.get(&right),
@@ -500,18 +501,52 @@ fn the_deciding_rights_have_one_holder() {
     assert!(!fails_tasks, "nobody needs to fail the waiting task");
 }
 
+/// A notice by the name of a window's end would be taken for the end that stands already.
 #[test]
-fn enable_login_passes_its_role_to_scheduler_only() {
+fn notify_makes_no_schedule_that_could_stand_for_the_end_of_a_window() {
+    let statements = iam_statements(&template());
+    let makes = |role: &str| {
+        let (_, statement) = statements
+            .iter()
+            .find(|(name, statement)| {
+                name == role && statement["Action"] == "scheduler:CreateSchedule"
+            })
+            .unwrap();
+        let arn = statement["Resource"]["Fn::Sub"].as_str().unwrap();
+        arn.rsplit('/').next().unwrap().to_owned()
+    };
+    assert_eq!(makes("NotifyRole"), "notice-*");
+    assert_eq!(makes("EnableLoginRole"), "*");
+    assert!(read("crates/access-aws/src/schedule.rs").contains("format!(\"notice-{request_id}-"));
+}
+
+#[test]
+fn a_notice_that_fails_is_tried_again_and_kept() {
+    let template = template();
+    let later = &template["Resources"]["NotifyLater"]["Properties"];
+    assert_eq!(later["FunctionName"], json!({"Ref": "NotifyFunction"}));
+    assert_eq!(later["MaximumRetryAttempts"], 2);
+    assert_eq!(
+        later["DestinationConfig"]["OnFailure"]["Destination"],
+        json!({"Fn::GetAtt": ["DeadLetters", "Arn"]})
+    );
+}
+
+#[test]
+fn roles_are_passed_to_scheduler_only() {
     let statements = iam_statements(&template());
     let passes: Vec<_> = statements
         .iter()
         .filter(|(_, statement)| texts(&statement["Action"]).contains(&"iam:PassRole"))
         .collect();
-    assert_eq!(passes.len(), 1);
-    assert_eq!(
-        passes[0].1["Condition"]["StringEquals"]["iam:PassedToService"],
-        "scheduler.amazonaws.com"
-    );
+    assert_eq!(passes.len(), 2);
+    for (name, statement) in passes {
+        assert_eq!(
+            statement["Condition"]["StringEquals"]["iam:PassedToService"],
+            "scheduler.amazonaws.com",
+            "{name}"
+        );
+    }
 }
 
 #[test]
@@ -592,9 +627,12 @@ fn metrics_of(function: &str) -> BTreeSet<String> {
     let text = read(&format!("crates/{function}/src/handler.rs"));
     let (_, from) = text.split_once("lambda_shell::metrics(").unwrap();
     let (call, _) = from.split_once("timestamp_millis").unwrap();
-    call.split('"')
-        .skip(1)
-        .step_by(2)
+    // notify names them where it counts.
+    let counted = text.split("self.measure(&[").skip(1);
+    let calls = counted.map(|rest| rest.split_once(']').unwrap().0);
+    std::iter::once(call)
+        .chain(calls)
+        .flat_map(|call| call.split('"').skip(1).step_by(2))
         .map(str::to_owned)
         .collect()
 }
