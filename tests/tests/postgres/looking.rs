@@ -1,7 +1,10 @@
 //! What reconcile does every few minutes: it looks at each role, and ends what hid when the role was closed.
 
+use std::time::Duration;
+
 use access_postgres::{Obstacle, look, sweep_hidden};
 use chrono::TimeDelta;
+use tokio::time::sleep;
 use xtask::postgres::APPLICATION_DATABASE;
 
 use super::fixture::*;
@@ -13,12 +16,20 @@ async fn a_session_that_comes_out_of_hiding_after_the_proof_is_ended_by_a_later_
         let server = &start(*major).await;
         let role = server.accounts().target.clone();
         open(server, &role).await;
-        let options = "-c post_auth_delay=6";
+        let options = "-c post_auth_delay=10";
         let hiding = server.log_in_with_options(&role, APPLICATION_DATABASE, options);
         let looking = async {
             let connections = [closer(server).await];
+            // Others start too, and are done in milliseconds.
             eventually("it hides", async || {
-                look(&connections, &role.user).await.unwrap().n_starting > 0
+                for _ in 0..10 {
+                    let seen = look(&connections, &role.user).await.unwrap();
+                    if seen.n_starting == 0 {
+                        return false;
+                    }
+                    sleep(Duration::from_millis(50)).await;
+                }
+                true
             })
             .await;
             // As if the closing had not seen it: LOGIN is taken, and nothing is swept.
