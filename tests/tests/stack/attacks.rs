@@ -382,7 +382,7 @@ fn forged_rows_and_callbacks_open_nothing() {
             }),
         )
         .await;
-        let swept = stack.invoke("reconcile", &json!({})).await;
+        let swept = stack.invoke("ReconcileFunction", &json!({})).await;
         matrix.note(
             "table writer",
             "a window row; reconcile runs",

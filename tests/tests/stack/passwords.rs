@@ -247,7 +247,8 @@ fn a_requester_whom_the_catalogue_knows_by_no_principal_is_refused() {
             file(stack, &role, json!({ "requester": "no-principals" })).await;
         let ended = outcome(stack, &execution).await;
         assert_eq!(ended.outcome(), "refused");
-        assert_eq!(ended.fault_names(), ["NoPrincipals"]);
+        // Neither who asks could be told, nor who may read the password.
+        assert_eq!(ended.fault_names(), ["UnknownRequester", "NoPrincipals"]);
     });
 }
 
