@@ -19,6 +19,12 @@ pub struct Message {
 }
 
 impl Message {
+    /// Whether it is about a request for `role`. Others may mention the role too, among what their window left behind.
+    pub fn is_about(&self, role: &str) -> bool {
+        let what = format!("What: role {role} on ");
+        self.text.lines().any(|line| line.starts_with(&what))
+    }
+
     /// The first link in the text that leads to a decision.
     pub fn decision_link(&self) -> Option<&str> {
         let is_boundary = |c: char| c.is_whitespace() || matches!(c, '<' | '>' | '"');

@@ -60,7 +60,7 @@ pub async fn told(stack: &Stack, role: &str, at_most: Duration) -> Result<(Messa
     let inbox = stack.inbox(REQUESTER)?;
     let message = inbox
         .next(at_most, |message| {
-            message.text.contains(role) && ReadCommand::in_message(message).is_some()
+            message.is_about(role) && ReadCommand::in_message(message).is_some()
         })
         .await?;
     match ReadCommand::in_message(&message) {

@@ -137,7 +137,7 @@ fn nobody_is_asked_about_their_own_request() {
         let asked = ask_for(stack, &role, json!({})).await;
         let own = stack.inbox(REQUESTER).unwrap();
         let own_link = own
-            .take_all(|message| message.text.contains(&role) && message.decision_link().is_some())
+            .take_all(|message| message.is_about(&role) && message.decision_link().is_some())
             .await
             .unwrap();
         assert!(own_link.is_empty(), "{own_link:?}");

@@ -47,7 +47,7 @@ async fn operator(stack: &Stack, id: &str) -> Keys {
 async fn message(stack: &Stack, role: &str, subject: &str) -> String {
     let inbox = stack.inbox(REQUESTER).unwrap();
     let is_it = |message: &xtask::inbox::Message| {
-        message.text.contains(role) && message.subject.contains(subject)
+        message.is_about(role) && message.subject.contains(subject)
     };
     inbox.next(SOON, is_it).await.unwrap().text
 }

@@ -126,7 +126,7 @@ pub(super) async fn link_to(
     execution: &Execution,
 ) -> String {
     let inbox = stack.inbox(person).unwrap();
-    let asks = |message: &Message| message.text.contains(role) && message.decision_link().is_some();
+    let asks = |message: &Message| message.is_about(role) && message.decision_link().is_some();
     let message = tokio::select! {
         message = inbox.next(SOON, asks) => message.unwrap(),
         ended = stack.wait_for_end(execution, SOON) => panic!("nobody was asked: {ended:?}"),
@@ -138,7 +138,7 @@ pub(super) async fn link_to(
 pub(super) async fn told_requester(stack: &Stack, role: &str) -> Vec<String> {
     let inbox = stack.inbox(REQUESTER).unwrap();
     let messages = inbox
-        .take_all(|message| message.text.contains(role))
+        .take_all(|message| message.is_about(role))
         .await
         .unwrap();
     messages

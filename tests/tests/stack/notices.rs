@@ -29,7 +29,7 @@ async fn payload(stack: &Stack, asked: &Asked, action: &str) -> Value {
 async fn got(stack: &Stack, person: &str, role: &str, subject: &str) -> Vec<Message> {
     let inbox = stack.inbox(person).unwrap();
     inbox
-        .take_all(|message| message.text.contains(role) && message.subject.contains(subject))
+        .take_all(|message| message.is_about(role) && message.subject.contains(subject))
         .await
         .unwrap()
 }
@@ -168,9 +168,8 @@ fn scheduler_reminds_by_itself_and_the_requester_hears_of_the_expiry() {
     on_stack(async |stack| {
         let role = new_role(stack, json!({ "approval_deadline": "PT66S" })).await;
         let asked = ask_for(stack, &role, json!({})).await;
-        let reminds = |message: &Message| {
-            message.text.contains(&role) && message.subject.contains("reminder")
-        };
+        let reminds =
+            |message: &Message| message.is_about(&role) && message.subject.contains("reminder");
         let inbox = stack.inbox("alice").unwrap();
         inbox.next(Duration::from_secs(90), reminds).await.unwrap();
         assert_eq!(outcome(stack, &asked.execution).await.outcome(), "expired");
@@ -257,9 +256,8 @@ fn the_requester_is_warned_before_the_window_ends() {
             assert!(got(stack, approver, &role, "closes soon").await.is_empty());
         }
         stop(stack, &asked.execution).await;
-        let closed = |message: &Message| {
-            message.text.contains(&role) && message.subject.contains("login closed")
-        };
+        let closed =
+            |message: &Message| message.is_about(&role) && message.subject.contains("login closed");
         let requester = stack.inbox(REQUESTER).unwrap();
         requester.next(SOON, closed).await.unwrap();
         assert_eq!(call(stack, &asked, "warn").await["outcome"], "announced");

@@ -18,7 +18,7 @@ async fn save_person(stack: &Stack, id: &str) {
 /// The texts of the messages that `person` got about `role`.
 async fn told(stack: &Stack, person: &str, role: &str) -> Vec<String> {
     let inbox = stack.inbox(person).unwrap();
-    let messages = inbox.take_all(|message| message.text.contains(role)).await;
+    let messages = inbox.take_all(|message| message.is_about(role)).await;
     messages.unwrap().into_iter().map(|it| it.text).collect()
 }
 
