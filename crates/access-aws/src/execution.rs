@@ -4,7 +4,7 @@ use access_core::RequestId;
 use aws_sdk_sfn::Client;
 use aws_sdk_sfn::error::SdkError;
 use aws_sdk_sfn::operation::describe_execution::DescribeExecutionError;
-use aws_sdk_sfn::operation::start_execution::StartExecutionError;
+use aws_sdk_sfn::operation::start_execution::{StartExecutionError, StartExecutionOutput};
 use aws_sdk_sfn::types::{ExecutionStatus, IncludedData};
 
 use crate::Error;
@@ -81,6 +81,29 @@ pub async fn begin(
     name: &str,
     input: &serde_json::Value,
 ) -> Result<Begun, Error> {
+    if let Some(started) = start(client, state_machine_arn, name, input).await? {
+        return Ok(begun_at(&started.start_date));
+    }
+    let found = client
+        .describe_execution()
+        .execution_arn(arn_of(state_machine_arn, name))
+        .send()
+        .await
+        .map_err(|error| Error::Execution(chain(error)))?;
+    let found_input = found.input.as_deref().unwrap_or_default();
+    match serde_json::from_str::<serde_json::Value>(found_input) {
+        Ok(found_input) if found_input == *input => Ok(begun_at(&found.start_date)),
+        _ => Ok(Begun::AnotherInput),
+    }
+}
+
+/// Starts an execution; `None` if one of that name ran before, with whichever input.
+async fn start(
+    client: &Client,
+    state_machine_arn: &str,
+    name: &str,
+    input: &serde_json::Value,
+) -> Result<Option<StartExecutionOutput>, Error> {
     let answer = client
         .start_execution()
         .state_machine_arn(state_machine_arn)
@@ -89,21 +112,11 @@ pub async fn begin(
         .send()
         .await;
     match answer {
-        Ok(output) => Ok(begun_at(&output.start_date)),
+        Ok(output) => Ok(Some(output)),
         Err(SdkError::ServiceError(error))
             if matches!(error.err(), StartExecutionError::ExecutionAlreadyExists(_)) =>
         {
-            let found = client
-                .describe_execution()
-                .execution_arn(arn_of(state_machine_arn, name))
-                .send()
-                .await
-                .map_err(|error| Error::Execution(chain(error)))?;
-            let found_input = found.input.as_deref().unwrap_or_default();
-            match serde_json::from_str::<serde_json::Value>(found_input) {
-                Ok(found_input) if found_input == *input => Ok(begun_at(&found.start_date)),
-                _ => Ok(Begun::AnotherInput),
-            }
+            Ok(None)
         }
         Err(error) => Err(Error::Execution(chain(error))),
     }
@@ -132,22 +145,8 @@ pub async fn start_closing(
     let input = serde_json::json!({
         "version": access_contract::PAYLOAD_VERSION, "request_id": request_id, "action": "close"
     });
-    let answer = client
-        .start_execution()
-        .state_machine_arn(state_machine_arn)
-        .name(name)
-        .input(input.to_string())
-        .send()
-        .await;
-    match answer {
-        Ok(_) => Ok(()),
-        Err(SdkError::ServiceError(error))
-            if matches!(error.err(), StartExecutionError::ExecutionAlreadyExists(_)) =>
-        {
-            Ok(())
-        }
-        Err(error) => Err(Error::Execution(chain(error))),
-    }
+    start(client, state_machine_arn, name, &input).await?;
+    Ok(())
 }
 
 #[cfg(test)]

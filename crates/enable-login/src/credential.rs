@@ -13,6 +13,8 @@ use access_core::catalogue::HostPort;
 use access_postgres::{Connection, Fingerprint, WindowPassword};
 use lambda_shell::Failure;
 
+use crate::handler::{aws, postgres};
+
 /// What a window's secret holds now.
 pub(crate) enum HandedOver {
     /// This password, which is to be set, or stands already.
@@ -82,7 +84,7 @@ pub(crate) async fn standing(
     role: &str,
 ) -> Result<Option<Fingerprint>, Failure> {
     let standing = connection.standing_password(role).await;
-    Ok(standing.map_err(crate::handler::postgres)?.fingerprint)
+    Ok(standing.map_err(postgres)?.fingerprint)
 }
 
 /// The password that stands, from the secret of any of the role's windows.
@@ -104,8 +106,4 @@ async fn find(
 
 fn password(kept: DatabasePassword) -> WindowPassword {
     WindowPassword::from_text(kept.expose().to_owned())
-}
-
-fn aws(error: access_aws::Error) -> Failure {
-    Failure::new(error.name(), error.to_string())
 }

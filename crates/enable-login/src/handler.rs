@@ -549,7 +549,7 @@ fn closed_by_hand() -> Fault {
     )
 }
 
-fn aws(error: access_aws::Error) -> Failure {
+pub(crate) fn aws(error: access_aws::Error) -> Failure {
     Failure::new(error.name(), error.to_string())
 }
 
