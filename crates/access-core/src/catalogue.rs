@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::document::{self, Object};
 use crate::fault::{Fault, FaultName, Faults};
+use crate::grant::Grant;
 use crate::language::Language;
 use crate::names::{NameError, PersonId, RoleName};
 use crate::principal::Principal;
@@ -101,8 +102,10 @@ const DEFAULT_MIN_DURATION_SECONDS: i64 = 60;
 /// What may be requested of one role, and who decides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RolePolicy {
-    /// The PostgreSQL role.
+    /// The name under which it is requested; of a [`Grant::Login`], the PostgreSQL role.
     pub role: RoleName,
+    /// What a window gives.
+    pub grant: Grant,
     /// The people who may decide, each once.
     pub approvers: Vec<PersonId>,
     /// How many of them must approve, 1 to 10.
@@ -435,6 +438,7 @@ impl RolePolicy {
         let role = object
             .text("role", faults)
             .and_then(|text| named(RoleName::new(text), "$.role", faults));
+        let grant = Grant::read(&mut object, faults);
         let approvers = object
             .list("approvers", faults)
             .map(|items| read_people("$.approvers", items, faults));
@@ -515,6 +519,7 @@ impl RolePolicy {
         object.finish(faults);
         Some(Self {
             role: role?,
+            grant: grant?,
             decide_by,
             operators,
             approvers: approvers?,

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::catalogue::{Database, DecideBy, Mode, Person, RoleCredential, RolePolicy};
 use crate::document::Object;
 use crate::fault::{FaultName, Faults};
+use crate::grant::Grant;
 use crate::language::Language;
 use crate::names::{NameError, PersonId, RequestId, RoleName, TargetId};
 use crate::principal::Principal;
@@ -58,8 +59,11 @@ pub struct Request {
     pub requested_at: DateTime<Utc>,
     /// The database, by its name in the catalogue.
     pub target: TargetId,
-    /// The role.
+    /// The role, by its name in the catalogue.
     pub role: RoleName,
+    /// What the window gives, pinned. A request of release 0.1 has no such field, and is a login.
+    #[serde(default, skip_serializing_if = "Grant::is_login")]
+    pub grant: Grant,
     /// Who asks.
     pub requester: PersonRef,
     /// Who says so. A request of release 0.1 has no such field, and is a claim.
@@ -381,6 +385,7 @@ impl RequestDraft {
             requested_at: now,
             target,
             role,
+            grant: policy.grant.clone(),
             requester: PersonRef {
                 id: requester.id.clone(),
                 name: requester.name.clone(),
@@ -714,6 +719,21 @@ pub(crate) mod tests {
         assert_eq!(request.decide_by, now() + Duration::minutes(119));
         assert_eq!(request.catalogue_versions["roles/orders/breakglass"], 7);
         assert_eq!(request.catalogue_versions["databases/orders"], 3);
+        assert_eq!(request.grant, Grant::Login);
+    }
+
+    #[test]
+    fn a_stored_request_says_what_it_grants_unless_that_is_a_login() {
+        let mut stored = serde_json::to_value(request()).unwrap();
+        assert_eq!(stored.get("grant"), None);
+        stored["grant"] = json!({"kind": "login"});
+        assert_eq!(
+            serde_json::from_value::<Request>(stored.clone()).unwrap(),
+            request()
+        );
+        // Of a release to come: this one must not take it for a login.
+        stored["grant"] = json!({"kind": "sudo"});
+        assert!(serde_json::from_value::<Request>(stored).is_err());
     }
 
     #[test]

@@ -99,6 +99,8 @@ fn roles() {
         ("/role", json!("x".repeat(64))),
         ("/role", json!("PG_monitor")),
         ("/role", json!("rdsadmin")),
+        ("/kind", json!("sudo")),
+        ("/kind", json!(true)),
         ("/approvers", json!([])),
         ("/approvers", json!(["Alice"])),
         ("/approvers", json!(["alice", "alice"])),
@@ -122,6 +124,7 @@ fn roles() {
     };
     let sound = [
         sound.clone(),
+        with("kind", json!("login")),
         with("min_duration", json!("PT5M")),
         with("credential", json!("existing")),
         with("credential", json!("per_window")),

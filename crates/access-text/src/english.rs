@@ -1,6 +1,6 @@
 //! The English catalogue. Short words, whole sentences, and always what happens next.
 
-use access_core::Language;
+use access_core::{Grant, Language};
 use chrono::TimeDelta;
 
 use crate::texts::{FormTexts, MessageTexts, OutcomeTexts, RequestTexts, Texts, Words};
@@ -36,7 +36,9 @@ pub static ENGLISH: Texts = Texts {
         what: "What",
         role_on_target: |role, target| format!("role {role} on {target}"),
         role: "Role",
-        kind: "a privileged PostgreSQL user, who will be able to log in",
+        kind: |grant| match grant {
+            Grant::Login => "a privileged PostgreSQL user, who will be able to log in",
+        },
         member_of: |roles| format!("Has the rights of {}.", english_list(roles)),
         acted_as_by: |roles| {
             format!(

@@ -1,6 +1,6 @@
 //! The Japanese catalogue: plain business Japanese, whole sentences, and always what happens next.
 
-use access_core::Language;
+use access_core::{Grant, Language};
 use chrono::{Datelike, NaiveDate, TimeDelta, Weekday};
 
 use crate::ENGLISH;
@@ -37,7 +37,11 @@ pub static JAPANESE: Texts = Texts {
         what: "対象",
         role_on_target: |role, target| format!("{target} のロール {role}"),
         role: "ロール",
-        kind: "特権を持つPostgreSQLユーザーです。承認されるとログインできるようになります。",
+        kind: |grant| match grant {
+            Grant::Login => {
+                "特権を持つPostgreSQLユーザーです。承認されるとログインできるようになります。"
+            }
+        },
         member_of: |roles| format!("{} の権限を持っています。", roles.join("、")),
         acted_as_by: |roles| {
             format!(

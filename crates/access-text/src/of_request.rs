@@ -22,6 +22,7 @@ impl RequestView {
             request_id: request.request_id.to_string(),
             target: request.target.to_string(),
             role: request.role.to_string(),
+            grant: request.grant.clone(),
             findings: Vec::new(),
             other_windows: Vec::new(),
             requester: person(&request.requester),

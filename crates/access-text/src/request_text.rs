@@ -47,6 +47,8 @@ pub(crate) struct RequestText {
     pub(crate) proof: &'static str,
     pub(crate) proof_hint: &'static str,
     pub(crate) role: String,
+    /// What the window gives.
+    pub(crate) kind: &'static str,
     /// What the role's name contains beside ASCII; empty if nothing.
     pub(crate) role_note: String,
     pub(crate) findings: Vec<FindingText>,
@@ -125,6 +127,7 @@ impl RequestText {
             proof,
             proof_hint,
             role: name(&request.role),
+            kind: (texts.request.kind)(&request.grant),
             role_note: code_points(&request.role)
                 .map(|code_points| (texts.request.foreign_characters)(&code_points))
                 .unwrap_or_default(),

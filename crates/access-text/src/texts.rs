@@ -3,7 +3,7 @@
 //! A language is one `static` of this type. There are no defaults, so that a language that lacks a sentence does not
 //! compile, and no templates with holes, so that a sentence that uses a wrong piece does not compile either.
 
-use access_core::Language;
+use access_core::{Grant, Language};
 use chrono::{NaiveDate, TimeDelta};
 
 /// All sentences of one language: [`crate::ENGLISH`] and [`crate::JAPANESE`].
@@ -61,7 +61,8 @@ pub(crate) struct RequestTexts {
     pub(crate) what: &'static str,
     pub(crate) role_on_target: fn(role: &str, target: &str) -> String,
     pub(crate) role: &'static str,
-    pub(crate) kind: &'static str,
+    /// What the window gives, one sentence for each kind of access.
+    pub(crate) kind: fn(&Grant) -> &'static str,
     pub(crate) member_of: fn(roles: &[String]) -> String,
     pub(crate) acted_as_by: fn(roles: &[String]) -> String,
     pub(crate) creates_roles: &'static str,

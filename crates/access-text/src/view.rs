@@ -1,7 +1,7 @@
 //! What pages and messages are made of: plain data, filled from the table by the functions.
 
 use access_core::RoleCredential;
-use access_core::{Finding, Narrowing};
+use access_core::{Finding, Grant, Narrowing};
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 
@@ -86,6 +86,8 @@ pub struct RequestView {
     pub target: String,
     /// The name of the `PostgreSQL` role.
     pub role: String,
+    /// What the window gives.
+    pub grant: Grant,
     /// What the database says about the role.
     pub findings: Vec<Finding>,
     /// Other windows of the role.

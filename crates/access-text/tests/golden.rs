@@ -56,6 +56,7 @@ fn request() -> RequestView {
             .to_owned(),
         window: WindowView::Fixed { start: at("2026-11-22T10:00:00Z"), end: at("2026-11-22T11:30:00Z") },
         asked: None,
+        grant: access_core::Grant::Login,
         credential: access_core::RoleCredential::Existing,
         zone: Tz::Asia__Tokyo,
         decide_by: at("2026-11-22T10:00:00Z"),

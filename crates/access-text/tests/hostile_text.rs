@@ -52,6 +52,7 @@ fn request(text: &str) -> RequestView {
             end: now() + hour * 2,
         },
         asked: None,
+        grant: access_core::Grant::Login,
         credential: access_core::RoleCredential::Existing,
         zone: Tz::Asia__Tokyo,
         decide_by: now() + hour,

@@ -126,6 +126,7 @@ fn requests() -> Vec<RequestView> {
                 ending: None,
                 requester: person("hanako", "鈴木花子"),
                 reason: "夜間バッチの障害対応です。".to_owned(),
+                grant: access_core::Grant::Login,
                 credential: access_core::RoleCredential::Existing,
                 window: window.clone(),
                 asked: (!decisions.is_empty()).then(|| fixed.clone()),
