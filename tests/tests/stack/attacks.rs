@@ -335,7 +335,9 @@ fn links_that_are_not_ones_own_and_whole_decide_nothing() {
 fn forged_rows_and_callbacks_open_nothing() {
     on_stack(async |stack| {
         let mut matrix = Matrix::default();
-        let asked = ask(stack).await;
+        // Two must approve, so that the one real vote below is not enough by itself.
+        let role = new_role(stack, json!({ "required_approvals": 2 })).await;
+        let asked = ask_for(stack, &role, json!({})).await;
         let execution = &asked.execution;
         stack
             .wait_for_state(execution, "Await Approval", SOON)
