@@ -49,6 +49,7 @@ pub(crate) async fn end(
                 if table.cancel(&id, &ending).await? {
                     tracing::info!(request_id = %id, by = %person.id, ?ended_as, "request cancelled");
                     handler.deciding.wake(&id).await?;
+                    tell_the_others(handler, &table.request(&id).await?).await?;
                     return Ok(answers::cancelled(&id, &ending));
                 }
             }
@@ -75,6 +76,7 @@ pub(crate) async fn end(
             // What woke the execution may have been lost with a crash.
             Status::Cancelled => {
                 handler.deciding.wake(&id).await?;
+                tell_the_others(handler, &stored).await?;
                 return Ok(answers::already_over(&stored));
             }
             _ => return Ok(answers::already_over(&stored)),
@@ -82,6 +84,21 @@ pub(crate) async fn end(
         stored = table.request(&id).await?;
     }
     Ok(answers::already_over(&stored))
+}
+
+/// An approved request's execution sleeps until the start, so somebody else says at once that it is cancelled.
+async fn tell_the_others(handler: &Handler, cancelled: &StoredRequest) -> Result<(), Error> {
+    if cancelled.window.is_none() {
+        return Ok(());
+    }
+    let id = &cancelled.request.request_id;
+    execution::start_closing(
+        &handler.deciding.step_functions,
+        &handler.close_window_arn,
+        &format!("cancel-{id}"),
+        id,
+    )
+    .await
 }
 
 fn read_reason(body: &Value, faults: &mut Faults) -> Option<String> {

@@ -37,7 +37,12 @@ impl Handler {
     pub(crate) async fn handle(&self, invocation: Invocation) -> Result<Value, Failure> {
         let answer = match lambda_shell::read(invocation.payload)? {
             DisableLogin::Close(step) => {
-                answer(&step.request_id, self.close(&step.request_id).await?)
+                let id = &step.request_id;
+                let outcome = match self.close(id).await? {
+                    Outcome::NothingToClose => self.cancelled(id).await?,
+                    outcome => outcome,
+                };
+                answer(id, outcome)
             }
             DisableLogin::EndEarly(step) => {
                 let id = &step.request_id;
@@ -59,6 +64,15 @@ impl Handler {
             }
         };
         lambda_shell::write(&answer)
+    }
+
+    /// That there is nothing to close because the request was cancelled, which people should hear.
+    async fn cancelled(&self, id: &RequestId) -> Result<Outcome, Failure> {
+        let stored = self.table.request(id).await.map_err(aws)?;
+        Ok(match stored.status {
+            Status::Cancelled => Outcome::Cancelled,
+            _ => Outcome::NothingToClose,
+        })
     }
 
     /// An execution that has ended looks after nothing any more: its window ends with it.

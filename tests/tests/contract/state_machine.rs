@@ -171,6 +171,7 @@ fn closing_a_window_always_calls_disable_login_and_succeeds_only_on_its_word() {
     };
     assert_eq!(on("closed"), "Announce Outcome");
     assert_eq!(on("ended_role_still_open"), "Announce Outcome");
+    assert_eq!(on("cancelled"), "Announce Outcome");
     assert_eq!(on("nothing_to_close"), "Done");
     assert_eq!(on("not_yet"), "Wait Until End");
 }

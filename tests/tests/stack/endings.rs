@@ -7,8 +7,8 @@ use xtask::ministack::{ACCOUNT, Keys};
 use xtask::stack::{APPROVERS, Execution, REQUESTER, Stack};
 
 use super::fixture::{
-    Asked, SOON, ask, ask_for, can_log_in, new_role, on_stack, outcome, request_id, until_open,
-    was_ever_opened,
+    Asked, SOON, ask, ask_for, can_log_in, new_role, on_stack, outcome, request_id, told_requester,
+    until_open, was_ever_opened,
 };
 
 async fn end(stack: &Stack, keys: Option<&Keys>, id: &str, reason: &Value) -> Answer {
@@ -140,9 +140,22 @@ fn what_was_cancelled_after_its_approval_is_not_opened() {
         let bob = stack.keys_of(APPROVERS[1]).unwrap();
         let answer = end(stack, Some(bob), &id, &json!("wrong night")).await;
         assert_eq!(body(&answer)["status"], "cancelled", "{answer:?}");
+        // Told while the execution still sleeps, and not again when it wakes.
+        let text = message(stack, &role, "cancelled").await;
+        assert!(
+            text.contains("Bob Example") && text.contains("wrong night"),
+            "{text}"
+        );
+        let states = stack.states_entered(&asked.execution).await.unwrap();
+        assert_eq!(states.last().unwrap().0, "Wait Until Start", "{states:?}");
         assert_eq!(
             outcome(stack, &asked.execution).await.outcome(),
             "cancelled"
+        );
+        let told = told_requester(stack, &role).await;
+        assert!(
+            !told.iter().any(|subject| subject.contains("cancelled")),
+            "{told:?}"
         );
         assert!(!was_ever_opened(stack, &asked).await);
     });
