@@ -4,6 +4,7 @@ mod bench;
 mod catalogue;
 mod demo;
 mod lint;
+mod runbook;
 mod subscribing;
 mod suite;
 
@@ -63,6 +64,9 @@ enum CatalogueCommand {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+    /// Make a role's document, its approvers' and a request of the parameters of a Systems Manager runbook (DBUser,
+    /// DBName, StartTime, EndTime, Approvers, SnsTopicArn), without asking AWS.
+    ImportRunbook(runbook::Options),
 }
 
 #[tokio::main]
@@ -98,6 +102,9 @@ async fn run(command: Command) -> xtask::Result<()> {
         Command::Catalogue {
             command: CatalogueCommand::Check { files },
         } => catalogue::check(&files),
+        Command::Catalogue {
+            command: CatalogueCommand::ImportRunbook(options),
+        } => runbook::import(&options),
         Command::People { stack, command } => subscribing::run(&stack, &command).await,
         Command::Tools => xtask::tools::Tools::ensure().await.map(|tools| {
             console::say(&format!("the tools are in {}", tools.bin().display()));
