@@ -33,6 +33,8 @@ pub enum Finding {
     Replication,
     /// Row-level security does not hold for it.
     BypassRowSecurity,
+    /// It may end the sessions of everybody who is no superuser, Latchkey's too, and so draw out its own closing.
+    EndsSessions,
 }
 
 impl Finding {
@@ -43,7 +45,9 @@ impl Finding {
             Self::MemberOf { roles } => roles
                 .iter()
                 .any(|role| POWERFUL_ROLES.contains(&role.as_str())),
-            Self::ActedAsBy { .. } | Self::CreateRole | Self::Replication => true,
+            Self::ActedAsBy { .. } | Self::CreateRole | Self::Replication | Self::EndsSessions => {
+                true
+            }
             Self::CreateDatabase | Self::BypassRowSecurity => false,
         }
     }
@@ -65,7 +69,7 @@ mod tests {
 
     #[test]
     fn what_was_stored_is_read() {
-        let stored = r#"[{"kind":"member_of","roles":["rds_superuser"]},{"kind":"create_role"}]"#;
+        let stored = r#"[{"kind":"member_of","roles":["rds_superuser"]},{"kind":"create_role"},{"kind":"ends_sessions"}]"#;
         let read: Vec<Finding> = serde_json::from_str(stored).unwrap();
         assert_eq!(serde_json::to_string(&read).unwrap(), stored);
     }

@@ -17,6 +17,9 @@ pub struct RolePowers {
     pub replication: bool,
     /// Row-level security does not hold for it.
     pub bypass_row_security: bool,
+    /// It may end the sessions of everybody who is no superuser, as `pg_signal_backend` or a member of it
+    /// (<https://www.postgresql.org/docs/current/predefined-roles.html>); `rds_superuser` is one.
+    pub end_sessions: bool,
 }
 
 impl Connection {
@@ -32,7 +35,8 @@ impl Connection {
                 "SELECT (SELECT coalesce(pg_catalog.array_agg(g.rolname::pg_catalog.text ORDER BY g.rolname), '{}')
                            FROM pg_catalog.pg_roles g
                           WHERE g.oid <> r.oid AND pg_catalog.pg_has_role(r.oid, g.oid, 'MEMBER')),
-                        r.rolcreaterole, r.rolcreatedb, r.rolreplication, r.rolbypassrls
+                        r.rolcreaterole, r.rolcreatedb, r.rolreplication, r.rolbypassrls,
+                        pg_catalog.pg_has_role(r.oid, 'pg_signal_backend', 'MEMBER')
                    FROM pg_catalog.pg_roles r
                   WHERE r.oid = $1",
                 &[(&role_oid, Type::OID)],
@@ -45,6 +49,7 @@ impl Connection {
                 create_database: row.try_get(2)?,
                 replication: row.try_get(3)?,
                 bypass_row_security: row.try_get(4)?,
+                end_sessions: row.try_get(5)?,
             })
         })
     }

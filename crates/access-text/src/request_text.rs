@@ -253,6 +253,7 @@ fn finding_text(texts: &Texts, finding: &Finding) -> FindingText {
         Finding::CreateDatabase => says.creates_databases.to_owned(),
         Finding::Replication => says.replicates.to_owned(),
         Finding::BypassRowSecurity => says.bypasses_row_security.to_owned(),
+        Finding::EndsSessions => says.ends_sessions.to_owned(),
     };
     FindingText {
         said,

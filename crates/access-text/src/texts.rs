@@ -69,6 +69,7 @@ pub(crate) struct RequestTexts {
     pub(crate) creates_databases: &'static str,
     pub(crate) replicates: &'static str,
     pub(crate) bypasses_row_security: &'static str,
+    pub(crate) ends_sessions: &'static str,
     pub(crate) rights: &'static str,
     pub(crate) and_more: fn(n_more: usize) -> String,
     pub(crate) other_windows: &'static str,

@@ -70,6 +70,7 @@ fn findings() -> Vec<Finding> {
         Finding::CreateDatabase,
         Finding::Replication,
         Finding::BypassRowSecurity,
+        Finding::EndsSessions,
     ]
 }
 

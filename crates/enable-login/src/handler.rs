@@ -453,6 +453,8 @@ fn findings(state: RoleState, powers: RolePowers) -> Vec<Finding> {
         (powers.create_role, Finding::CreateRole),
         (powers.create_database, Finding::CreateDatabase),
         (powers.replication, Finding::Replication),
+        // Not refused: rds_superuser has it, and closing comes to its end all the same, only later.
+        (powers.end_sessions, Finding::EndsSessions),
         (powers.bypass_row_security, Finding::BypassRowSecurity),
     ];
     findings.extend(

@@ -392,6 +392,7 @@ impl Handler {
                 count("AccessOutsideWindowsCut", round.n_cut),
                 count("AccessOutsideWindowsObserved", round.n_observed),
                 count("RolesNotClosed", round.n_not_closed),
+                count("RolesChanged", round.n_changed),
                 count("WindowsNotOpen", round.n_not_open),
                 count("WindowsWithoutExecution", round.n_orphaned),
                 count("OpeningsByHand", round.n_by_hand),

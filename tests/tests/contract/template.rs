@@ -724,6 +724,12 @@ fn what_needs_a_person_has_an_alarm() {
             "AWS::StackName",
         ),
         (
+            "a registered role was renamed, dropped or made anew",
+            "Latchkey",
+            "RolesChanged",
+            "AWS::StackName",
+        ),
+        (
             "reconcile is silent",
             "Latchkey",
             "ReconcileRounds",

@@ -62,6 +62,7 @@ async fn what_a_role_may_do_is_told_to_those_who_decide() {
         let plain = opener.role_powers(oid).await.unwrap();
         assert_eq!(plain.member_of, Vec::<String>::new());
         assert!(!plain.create_role && !plain.create_database && !plain.replication);
+        assert!(!plain.end_sessions);
 
         // Through another role, and by an attribute.
         let user = quoted(&role.user);
@@ -69,7 +70,8 @@ async fn what_a_role_may_do_is_told_to_those_who_decide() {
         superuser(server)
             .await
             .batch_execute(&format!(
-                "CREATE ROLE {between}; GRANT pg_monitor TO {between}; GRANT {between} TO {user};
+                "CREATE ROLE {between}; GRANT pg_monitor, pg_signal_backend TO {between};
+                 GRANT {between} TO {user};
                  ALTER ROLE {user} CREATEDB BYPASSRLS"
             ))
             .await
@@ -83,6 +85,7 @@ async fn what_a_role_may_do_is_told_to_those_who_decide() {
             );
         }
         assert!(powers.create_database && powers.bypass_row_security && !powers.create_role);
+        assert!(powers.end_sessions);
     })
     .await;
 }
