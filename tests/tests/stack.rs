@@ -11,6 +11,7 @@ mod stack {
     mod endings;
     mod fixture;
     mod notices;
+    mod overlapping;
     mod passwords;
     mod refusals;
     mod rights;

@@ -11,6 +11,7 @@
 //! | `token#<id>` | `token` | the token of the waiting task |
 //! | `windows#<target>#<role>` | `<id>` | a window that is not closed yet |
 //! | `windows#<target>#<role>` | `closings` | until when whoever closes the role may act on what it read |
+//! | `armed#<target>#<role>` | `armed` | how many windows of the role there ever were: who arms one has seen all of them |
 
 use std::collections::HashMap;
 
@@ -22,7 +23,6 @@ use access_core::{
 };
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Update};
@@ -43,6 +43,9 @@ const MAX_PART_BYTES: usize = 300_000;
 const WINDOW_KIND: &str = "window";
 /// The sort key of the announced closings of a role, one attribute each. No request id is like it.
 const CLOSINGS: &str = "closings";
+
+/// The sort key of the number of windows of a role.
+const ARMED: &str = "armed";
 
 /// The table.
 pub struct Table {
@@ -465,29 +468,40 @@ impl Table {
         updated(answer, "note who ended the window")
     }
 
-    /// Arms a window: its row stands before the role is opened, and only for an approved request.
-    /// `false` if the request is not approved any more: read it again.
+    /// How many windows of a role there ever were, consistently. Whoever arms a window reads this first, and the windows
+    /// then: if another one comes in between, [`Table::arm`] says so.
+    ///
+    /// # Errors
+    /// [`Error::Table`] or [`Error::DamagedRow`].
+    pub async fn n_armed(&self, target: &TargetId, role: &RoleName) -> Result<u64, Error> {
+        let key = armed_key(target, role);
+        let counted = self.get(&key, ARMED, "count the windows").await?;
+        counted.map_or(Ok(0), |item| count(&item, "n_armed", &key))
+    }
+
+    /// Arms a window: its row stands before the role is opened, and only for an approved request, and only beside the
+    /// `n_armed` windows that it was checked with. `false` if there are more by now, or if the request is not approved
+    /// any more: read again.
     ///
     /// # Errors
     /// [`Error::Table`].
-    pub async fn arm(&self, request: &Request, window: Window) -> Result<bool, Error> {
+    pub async fn arm(
+        &self,
+        request: &Request,
+        window: Window,
+        n_armed: u64,
+    ) -> Result<bool, Error> {
         let id = &request.request_id;
         let row = WindowRow {
             request_id: id.clone(),
+            requester: Some(request.requester.clone()),
             window,
             opened_at: None,
             ended_at: None,
             ended_by: None,
             by_hand: false,
         };
-        let put = Put::builder()
-            .table_name(&self.name)
-            .item("pk", text(windows_key(&request.target, &request.role)))
-            .item("sk", text(id.as_str()))
-            .item("version", number(1))
-            .item("kind", text(WINDOW_KIND))
-            .item("document", json(&row))
-            .condition_expression("attribute_not_exists(pk)");
+        let put = self.put_window(&request.target, &request.role, &row);
         let open = self
             .update_request(id)
             .update_expression("SET #status = :open")
@@ -495,8 +509,37 @@ impl Table {
             .expression_attribute_names("#status", "status")
             .expression_attribute_values(":open", text(Status::Open.as_str()))
             .expression_attribute_values(":approved", text(Status::Approved.as_str()));
-        let items = vec![transact_put(put)?, transact_update(open)?];
+        let counted = self
+            .count_armed(&request.target, &request.role)
+            .condition_expression(if n_armed == 0 {
+                "attribute_not_exists(pk)"
+            } else {
+                "n_armed = :n_armed"
+            });
+        let counted = if n_armed == 0 {
+            counted
+        } else {
+            counted.expression_attribute_values(":n_armed", number(n_armed))
+        };
+        let items = vec![
+            transact_put(put)?,
+            transact_update(open)?,
+            transact_update(counted)?,
+        ];
         self.transact(items, "arm the window").await
+    }
+
+    fn count_armed(
+        &self,
+        target: &TargetId,
+        role: &RoleName,
+    ) -> aws_sdk_dynamodb::types::builders::UpdateBuilder {
+        Update::builder()
+            .table_name(&self.name)
+            .key("pk", text(armed_key(target, role)))
+            .key("sk", text(ARMED))
+            .update_expression("ADD n_armed :one")
+            .expression_attribute_values(":one", number(1))
     }
 
     /// Takes over a window that was opened by hand, which no request made. The first row stands.
@@ -510,9 +553,21 @@ impl Table {
         role: &RoleName,
         row: &WindowRow,
     ) -> Result<bool, Error> {
-        let answer = self
-            .client
-            .put_item()
+        let put = self.put_window(target, role, row);
+        let items = vec![
+            transact_put(put)?,
+            transact_update(self.count_armed(target, role))?,
+        ];
+        self.transact(items, "adopt the window").await
+    }
+
+    fn put_window(
+        &self,
+        target: &TargetId,
+        role: &RoleName,
+        row: &WindowRow,
+    ) -> aws_sdk_dynamodb::types::builders::PutBuilder {
+        Put::builder()
             .table_name(&self.name)
             .item("pk", text(windows_key(target, role)))
             .item("sk", text(row.request_id.as_str()))
@@ -520,20 +575,6 @@ impl Table {
             .item("kind", text(WINDOW_KIND))
             .item("document", json(row))
             .condition_expression("attribute_not_exists(pk)")
-            .send()
-            .await;
-        match answer {
-            Ok(_) => Ok(true),
-            Err(SdkError::ServiceError(error))
-                if matches!(
-                    error.err(),
-                    PutItemError::ConditionalCheckFailedException(_)
-                ) =>
-            {
-                Ok(false)
-            }
-            Err(error) => Err(failed("adopt the window", error)),
-        }
     }
 
     /// Takes an adopted window off the list, once its role is proved closed or another window covers it.
@@ -990,11 +1031,7 @@ fn read_request(id: &RequestId, item: &Item) -> Result<StoredRequest, Error> {
     let status = string(item, "status")
         .and_then(Status::from_word)
         .ok_or_else(|| damaged(&key, "no status"))?;
-    let n_votes = item
-        .get("n_votes")
-        .and_then(|value| value.as_n().ok())
-        .and_then(|number| number.parse().ok())
-        .ok_or_else(|| damaged(&key, "no number of votes"))?;
+    let n_votes = count(item, "n_votes", &key)?;
     Ok(StoredRequest {
         request: serde_json::from_str(stored).map_err(|error| damaged(&key, error))?,
         digest: Digest::of(stored),
@@ -1041,6 +1078,13 @@ fn string<'a>(item: &'a Item, field: &str) -> Option<&'a str> {
         .map(String::as_str)
 }
 
+fn count(item: &Item, field: &str, key: &str) -> Result<u64, Error> {
+    item.get(field)
+        .and_then(|value| value.as_n().ok())
+        .and_then(|number| number.parse().ok())
+        .ok_or_else(|| damaged(key, format!("no number in {field}")))
+}
+
 fn request_key(id: &RequestId) -> String {
     format!("request#{id}")
 }
@@ -1064,6 +1108,10 @@ fn token_key(id: &RequestId) -> String {
 fn windows_key(target: &TargetId, role: &RoleName) -> String {
     // A target id has no "#", so the first one ends it whatever the role is called.
     format!("windows#{target}#{role}")
+}
+
+fn armed_key(target: &TargetId, role: &RoleName) -> String {
+    format!("armed#{target}#{role}")
 }
 
 fn message_key(event: &str, to: &PersonId) -> String {

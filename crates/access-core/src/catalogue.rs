@@ -122,6 +122,8 @@ pub struct RolePolicy {
     pub mode: Mode,
     /// Whose password opens it.
     pub credential: RoleCredential,
+    /// Whether different people may have it at the same time.
+    pub shared: bool,
     /// In which ways it can be decided.
     pub decide_by: DecideBy,
     /// Who may end any request and window of it, beside the requester and the approvers.
@@ -516,10 +518,12 @@ impl RolePolicy {
                 DecideBy::Iam
             }
         };
+        let shared = object.optional_flag("shared", faults).unwrap_or(false);
         object.finish(faults);
         Some(Self {
             role: role?,
             grant: grant?,
+            shared,
             decide_by,
             operators,
             approvers: approvers?,

@@ -5,6 +5,7 @@ use chrono::{DateTime, Duration, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::names::RequestId;
+use crate::request::PersonRef;
 use crate::window::Window;
 
 pub mod carry_out;
@@ -14,6 +15,9 @@ pub mod carry_out;
 pub struct WindowRow {
     /// The request that it belongs to.
     pub request_id: RequestId,
+    /// Whose it is. Windows of release 0.1 do not say, and those opened by hand are nobody's.
+    #[serde(default)]
+    pub requester: Option<PersonRef>,
     /// From when to when.
     pub window: Window,
     /// When the role was first seen open for it. Whoever finds it closed after that must not open it again:
@@ -105,6 +109,7 @@ mod tests {
     fn row(start: i64, end: i64, ended: Option<i64>) -> WindowRow {
         WindowRow {
             request_id: RequestId::of_execution("arn", start * 1000 + end),
+            requester: None,
             window: Window::new(at(start), at(end)).unwrap(),
             opened_at: None,
             ended_at: ended.map(at),

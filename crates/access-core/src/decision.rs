@@ -6,6 +6,7 @@ use chrono::{DateTime, Duration, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::names::PersonId;
+use crate::overlap::InUse;
 use crate::request::Request;
 use crate::window::{Narrowing, Window, WindowSpec};
 
@@ -66,7 +67,7 @@ pub enum Decision {
 }
 
 /// Why an approval cannot be taken as it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CannotApprove {
     /// The start is before the one that was asked for, or has passed.
     StartTooEarly {
@@ -92,6 +93,8 @@ pub enum CannotApprove {
         /// The shortest window.
         least: Duration,
     },
+    /// Somebody else has the role in the window that this approval would settle.
+    RoleInUse(InUse),
 }
 
 /// Counts the votes for `request` in the order of their times. Only its approvers count, each once,

@@ -97,6 +97,20 @@ impl<'a> Object<'a> {
         number(value, &self.path_of(field), range, faults)
     }
 
+    /// An optional `true` or `false`.
+    pub fn optional_flag(&mut self, field: &'static str, faults: &mut Faults) -> Option<bool> {
+        let value = self.optional(field)?;
+        let flag = value.as_bool();
+        if flag.is_none() {
+            faults.add(
+                FaultName::WrongType,
+                self.path_of(field),
+                format!("give true or false here, not {}", type_name(value)),
+            );
+        }
+        flag
+    }
+
     /// A required list; each element comes with its own path.
     pub fn list(
         &mut self,

@@ -75,6 +75,8 @@ pub enum FaultName {
     WindowOver,
     /// The catalogue does not say which IAM principals the requester is, so nobody could read the window's password.
     NoPrincipals,
+    /// Somebody else has the role in that time, and people do not share it.
+    RoleInUse,
     /// The role can log in already, and not through a window of ours.
     OpenOutsideWindows,
     /// The functions that the DBA installed are older than this release needs.
@@ -128,6 +130,7 @@ impl FaultName {
             Self::NotApproved => "NotApproved",
             Self::WindowOver => "WindowOver",
             Self::NoPrincipals => "NoPrincipals",
+            Self::RoleInUse => "RoleInUse",
             Self::OpenOutsideWindows => "OpenOutsideWindows",
             Self::InstallationTooOld => "InstallationTooOld",
             Self::ClosedByHand => "ClosedByHand",

@@ -15,6 +15,7 @@ pub mod handover;
 pub mod language;
 pub mod names;
 pub mod notice;
+pub mod overlap;
 pub mod plain_text;
 pub mod principal;
 pub mod request;

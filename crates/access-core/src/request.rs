@@ -93,6 +93,9 @@ pub struct Request {
     /// Who may end it, beside the requester and the approvers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub operators: Vec<PersonRef>,
+    /// Whether different people may have the role at the same time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shared: bool,
     /// In which ways it can be decided.
     #[serde(default, skip_serializing_if = "DecideBy::takes_links")]
     pub deciding: DecideBy,
@@ -402,6 +405,7 @@ impl RequestDraft {
             credential: policy.credential,
             requester_principals: requester.principals.clone(),
             operators: people_of(&policy.operators, found),
+            shared: policy.shared,
             deciding: policy.decide_by,
             database: database.clone(),
             catalogue_versions,

@@ -256,6 +256,7 @@ async fn enable(call: Call, id: RequestId, window: Window) -> Answer {
             }
             let row = WindowRow {
                 request_id: id.clone(),
+                requester: None,
                 window,
                 opened_at: None,
                 ended_at: None,

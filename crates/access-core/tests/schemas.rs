@@ -113,6 +113,7 @@ fn roles() {
         ("/credential", json!("shared")),
         ("/credential", json!(true)),
         ("/decide_by", json!("link")),
+        ("/shared", json!("yes")),
         ("/operators", json!(["Olga"])),
         ("/operators", json!(["olga", "olga"])),
         ("/topic", json!("arn:x")),
@@ -128,6 +129,7 @@ fn roles() {
         with("min_duration", json!("PT5M")),
         with("credential", json!("existing")),
         with("credential", json!("per_window")),
+        with("shared", json!(true)),
     ];
     check(ROLE, reader(Kind::Role), &sound, &changes);
 }

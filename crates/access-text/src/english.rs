@@ -203,6 +203,21 @@ pub static ENGLISH: Texts = Texts {
                 "Together with what others approved, this would leave {left}; the shortest window of this role is {least}. See the decisions so far and leave more time, or reject the request."
             )
         },
+        role_in_use: |name, until| {
+            format!(
+                "{name} has this role until {until}, and people do not share it. Let the window start then, or approve later."
+            )
+        },
+        role_in_use_by_hand: |until| {
+            format!(
+                "The database's owner has opened this role by hand until {until}, and people do not share it. Let the window start then, or approve later."
+            )
+        },
+        role_in_use_by_somebody: |until| {
+            format!(
+                "Somebody else has this role until {until}, and people do not share it. Let the window start then, or approve later."
+            )
+        },
         type_role: "To approve, type the name of the role:",
         type_role_hint: "This tells a person from a mail scanner. Not needed to reject.",
         approve: "Approve",

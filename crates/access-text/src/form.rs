@@ -67,7 +67,7 @@ pub struct Draft {
 }
 
 /// What is wrong with a submitted form.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FormProblem {
     /// No button was pressed, or an unknown one.
     NoDecision,

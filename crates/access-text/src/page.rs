@@ -1,5 +1,6 @@
 //! The pages: plain HTML that needs no script, no image and no second request.
 
+use access_core::overlap::Holder;
 use access_core::{CannotApprove, FaultName};
 use askama::Template;
 use chrono::{DateTime, Utc};
@@ -9,7 +10,7 @@ use crate::form::{
     FIELD_END, FIELD_ROLE, FIELD_START, FormProblem, Typed,
 };
 use crate::moment::{Moment, duration, zone_name};
-use crate::request_text::{RequestText, line};
+use crate::request_text::{RequestText, line, name};
 use crate::texts::Texts;
 use crate::view::{PersonView, RequestView, Standing, WindowView};
 
@@ -330,7 +331,7 @@ struct Problem {
 fn problem(texts: &Texts, draft: &Draft, request: &RequestView, text: &RequestText) -> Problem {
     let says = &texts.form;
     let typed = &draft.typed;
-    match draft.problem {
+    match &draft.problem {
         FormProblem::NoDecision => Problem {
             field: FIELD_DECISION,
             said: says.no_decision.to_owned(),
@@ -362,6 +363,7 @@ fn problem(texts: &Texts, draft: &Draft, request: &RequestView, text: &RequestTe
             field: match why {
                 CannotApprove::StartTooEarly { .. } => FIELD_START,
                 CannotApprove::EndTooLate { .. } => FIELD_END,
+                CannotApprove::RoleInUse(_) => FIELD_START,
                 _ if typed.end.is_empty() => FIELD_START,
                 _ => FIELD_END,
             },
@@ -370,10 +372,10 @@ fn problem(texts: &Texts, draft: &Draft, request: &RequestView, text: &RequestTe
     }
 }
 
-fn cannot_approve(texts: &Texts, why: CannotApprove, request: &RequestView) -> String {
+fn cannot_approve(texts: &Texts, why: &CannotApprove, request: &RequestView) -> String {
     let says = &texts.form;
     let line = |at| Moment::new(texts, at, request.zone).line();
-    match why {
+    match *why {
         CannotApprove::StartTooEarly { earliest } => (says.start_too_early)(&line(earliest)),
         CannotApprove::EndTooLate { latest } => (says.end_too_late)(&line(latest)),
         CannotApprove::TooShort { left, least } => {
@@ -381,6 +383,14 @@ fn cannot_approve(texts: &Texts, why: CannotApprove, request: &RequestView) -> S
         }
         CannotApprove::TooShortTogether { left, least } => {
             (says.too_short_together)(&duration(texts, left), &duration(texts, least))
+        }
+        CannotApprove::RoleInUse(ref in_use) => {
+            let until = line(in_use.until);
+            match &in_use.holder {
+                Holder::Person(person) => (says.role_in_use)(&name(person), &until),
+                Holder::ByHand => (says.role_in_use_by_hand)(&until),
+                Holder::Unknown => (says.role_in_use_by_somebody)(&until),
+            }
         }
     }
 }

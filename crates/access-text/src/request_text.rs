@@ -194,7 +194,7 @@ impl RequestText {
 
 /// A name from the catalogue, to be read and typed letter by letter: nothing is defanged, hidden characters are shown.
 /// The rules for names let none through; this is the second lock.
-fn name(name: &str) -> String {
+pub(crate) fn name(name: &str) -> String {
     name.chars()
         .map(|character| {
             if is_refused_in_names(character) {

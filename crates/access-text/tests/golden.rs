@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
+use access_core::overlap::{Holder, InUse};
 use access_core::{CannotApprove, FaultName, Finding, Narrowing};
 use access_text::{
     Announcement, CannotDecide, DecisionView, Draft, ENGLISH, EndingView, FIELD_START, FormProblem,
@@ -419,7 +420,7 @@ fn decision_page_with_problems() {
                 texts,
                 &request(),
                 &alice(),
-                Some(&draft(problem, comment, role)),
+                Some(&draft(problem.clone(), comment, role)),
                 now(),
             )
         };
@@ -473,6 +474,15 @@ fn decision_page_with_a_problem_in_the_narrowing() {
             }),
             "2026-11-22T20:15",
             "2026-11-22T20:25",
+        ),
+        (
+            "problem_role_in_use",
+            FormProblem::CannotApprove(CannotApprove::RoleInUse(InUse {
+                holder: Holder::Person("Bob Example".to_owned()),
+                until: at("2026-11-22T10:45:00Z"),
+            })),
+            "",
+            "",
         ),
         (
             "problem_time_unreadable",

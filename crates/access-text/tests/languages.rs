@@ -1,5 +1,6 @@
 //! Every page and every message exists in every language, and the Japanese ones hold no English sentence.
 
+use access_core::overlap::{Holder, InUse};
 use access_core::{CannotApprove, FaultName, Finding, Language, Narrowing};
 use access_text::{
     Announcement, CannotDecide, DecisionView, Draft, FIELD_END, FormProblem, Message, OtherWindow,
@@ -169,10 +170,20 @@ fn problems() -> Vec<FormProblem> {
             CannotApprove::EndTooLate { latest: after(120) },
             CannotApprove::TooShort { left, least },
             CannotApprove::TooShortTogether { left, least },
+            in_use(Holder::Person("佐藤次郎".to_owned())),
+            in_use(Holder::ByHand),
+            in_use(Holder::Unknown),
         ]
         .map(FormProblem::CannotApprove),
     );
     problems
+}
+
+fn in_use(holder: Holder) -> CannotApprove {
+    CannotApprove::RoleInUse(InUse {
+        holder,
+        until: after(90),
+    })
 }
 
 fn pages(texts: &Texts) -> Vec<Page> {

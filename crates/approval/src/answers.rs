@@ -2,6 +2,7 @@
 
 use access_aws::table::StoredRequest;
 use access_core::decision::CannotApprove;
+use access_core::overlap::Holder;
 use access_core::{Decision, Ending, Fault, Nobody, PersonId, RequestId, Verdict, Vote};
 use chrono::{DateTime, SecondsFormat, Utc};
 use lambda_shell::http::json_answer;
@@ -77,6 +78,15 @@ pub(crate) fn cannot_approve(why: &CannotApprove) -> Value {
             "leave at least {} seconds of the window together with the other approvers; this leaves {}",
             least.num_seconds(),
             left.num_seconds()
+        ),
+        CannotApprove::RoleInUse(in_use) => format!(
+            "give a start at or after {}, or wait: {} has this role until then, and people do not share it",
+            moment(in_use.until),
+            match &in_use.holder {
+                Holder::Person(name) => name,
+                Holder::ByHand => "somebody for whom the database's owner opened it by hand",
+                Holder::Unknown => "somebody else",
+            }
         ),
     };
     refused(422, "cannot_approve", &message)

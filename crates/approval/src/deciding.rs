@@ -6,7 +6,8 @@ use access_aws::{Error, task};
 use access_contract::payload::Outcome;
 use access_contract::seal::{self, SealedVote};
 use access_contract::{ErrorName, Status, TaskToken};
-use access_core::{CannotApprove, Decision, RequestId, Verdict, Vote, decision, time};
+use access_core::overlap::{self, InUse};
+use access_core::{CannotApprove, Decision, Request, RequestId, Verdict, Vote, decision, time};
 use chrono::{DateTime, Utc};
 use lambda_shell::Failure;
 
@@ -21,7 +22,7 @@ pub(crate) struct Deciding {
 }
 
 /// What became of a vote.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Voted {
     /// It is recorded, and counts.
     Recorded,
@@ -117,6 +118,9 @@ impl Deciding {
             {
                 return Ok(Voted::Refused(why));
             }
+            if let Some(in_use) = self.in_use(request, &votes, vote).await? {
+                return Ok(Voted::Refused(CannotApprove::RoleInUse(in_use)));
+            }
             if self.table.record_vote(id, &sealed, stored.n_votes).await? {
                 let (approver, verdict, narrowing) = (&vote.approver, vote.verdict, vote.narrowing);
                 tracing::info!(request_id = %id, %approver, ?verdict, ?narrowing, "vote recorded");
@@ -124,6 +128,28 @@ impl Deciding {
             }
         }
         Ok(Voted::NotAnyMore)
+    }
+
+    /// Whether somebody else has the role in the window that `vote` would settle, if it settles one.
+    async fn in_use(
+        &self,
+        request: &Request,
+        votes: &[Vote],
+        vote: &Vote,
+    ) -> Result<Option<InUse>, Error> {
+        let votes = [votes, std::slice::from_ref(vote)].concat();
+        let decision = decision::tally(request, &votes, vote.at);
+        let Some(window) = decision::approved_window(request, &votes, &decision) else {
+            return Ok(None);
+        };
+        let windows = self.table.windows(&request.target, &request.role).await?;
+        let now = (self.now)();
+        Ok(overlap::in_use_by_another(
+            request,
+            &windows.rows,
+            window,
+            now,
+        ))
     }
 
     /// All votes on a request.

@@ -7,7 +7,10 @@ use access_aws::window_secret::WindowSecretMaker;
 use access_contract::payload::{Answer, EnableLogin, Outcome};
 use access_contract::{ErrorName, Status, seal};
 use access_core::converge::carry_out::{self, Opening};
-use access_core::{Fault, FaultName, Finding, RequestId, Window, WindowSpec, decision, time};
+use access_core::overlap::{self, InUse};
+use access_core::{
+    Fault, FaultName, Finding, Request, RequestId, Window, WindowSpec, decision, time,
+};
 use access_postgres::{Connection, RolePowers, RoleState, SystemIdentifier, WindowPassword};
 use chrono::{DateTime, Duration, Utc};
 use database_shell::{Located, Reach, RoleToClose, RoleToOpen, WindowsInTable, login_seen};
@@ -18,6 +21,9 @@ use crate::credential::{self, HandedOver};
 
 /// How long what was given is tried to be taken back, if it must not stand. Others go on after that.
 const TAKE_BACK_DEADLINE: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// How often arming starts over because other windows of the role are armed at the same time.
+const MAX_ARMING_ROUNDS: usize = 10;
 
 /// When to look again whether a closing that goes on is done.
 const BETWEEN_LOOKS: Duration = Duration::seconds(2);
@@ -63,6 +69,12 @@ impl Handler {
         let mut faults = preflight_faults(&stored, &state);
         if !stored.request.credential.is_existing() {
             faults.extend(credential_fault(&stored, &state, &connection).await?);
+        }
+        // Whoever asks for as soon as it is approved means now.
+        if let Some(window) = stored.request.window.approved_at((self.now)())
+            && let Some(in_use) = self.in_use(&stored.request, window).await?
+        {
+            faults.push(in_use.fault());
         }
         if !faults.is_empty() {
             return self.refuse(id, faults).await;
@@ -162,12 +174,9 @@ impl Handler {
             return self.refuse(id, faults).await;
         }
         if stored.status == Status::Approved
-            && !self.table.arm(&stored.request, window).await.map_err(aws)?
-            && self.table.request(id).await.map_err(aws)?.status != Status::Open
+            && let Some(refused) = self.arm(&stored.request, window).await?
         {
-            return Ok(Outcome::Refused {
-                faults: vec![over()],
-            });
+            return Ok(refused);
         }
         self.end_schedules
             .arm(id, window.end())
@@ -206,6 +215,62 @@ impl Handler {
         };
         connection.end().await;
         Ok(outcome)
+    }
+
+    /// Arms the window, unless somebody else has the role in that time: of two who come at the same instant, one is
+    /// counted first, and the other sees it. `None` if it is armed.
+    async fn arm(&self, request: &Request, window: Window) -> Result<Option<Outcome>, Failure> {
+        let id = &request.request_id;
+        for _ in 0..MAX_ARMING_ROUNDS {
+            let n_armed = self
+                .table
+                .n_armed(&request.target, &request.role)
+                .await
+                .map_err(aws)?;
+            if let Some(in_use) = self.in_use(request, window).await? {
+                return self.refuse(id, vec![in_use.fault()]).await.map(Some);
+            }
+            let is_armed = self
+                .table
+                .arm(request, window, n_armed)
+                .await
+                .map_err(aws)?;
+            if is_armed {
+                return Ok(None);
+            }
+            match self.table.request(id).await.map_err(aws)?.status {
+                Status::Approved => {}
+                Status::Open => return Ok(None),
+                _ => {
+                    return Ok(Some(Outcome::Refused {
+                        faults: vec![over()],
+                    }));
+                }
+            }
+        }
+        Err(Failure::new(
+            ErrorName::Internal,
+            format!(
+                "other windows of role {:?} came in between all the time",
+                request.role.as_str()
+            ),
+        ))
+    }
+
+    /// Whether somebody else has the role during `window`.
+    async fn in_use(&self, request: &Request, window: Window) -> Result<Option<InUse>, Failure> {
+        let windows = self
+            .table
+            .windows(&request.target, &request.role)
+            .await
+            .map_err(aws)?;
+        let now = (self.now)();
+        Ok(overlap::in_use_by_another(
+            request,
+            &windows.rows,
+            window,
+            now,
+        ))
     }
 
     /// Takes the facts with which those after the window will be compared. Without them the closing says so, but the

@@ -273,6 +273,7 @@ impl Handler {
         };
         let row = WindowRow {
             request_id: adopted_id(&watched.target, role, opening),
+            requester: None,
             window,
             opened_at: Some(opening.opened_at),
             ended_at: None,

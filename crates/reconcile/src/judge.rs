@@ -64,6 +64,7 @@ mod tests {
     fn row() -> WindowRow {
         WindowRow {
             request_id: RequestId::of_execution("arn", 0),
+            requester: None,
             window: Window::new(at(0), at(10)).unwrap(),
             opened_at: Some(at(0)),
             ended_at: None,

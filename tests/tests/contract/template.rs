@@ -245,7 +245,7 @@ fn rights_on_the_table_name_the_rows() {
 }
 
 /// What each method of `access_aws::table::Table` does in the table.
-const RIGHTS_OF_METHODS: [(&str, &[&str]); 31] = [
+const RIGHTS_OF_METHODS: [(&str, &[&str]); 32] = [
     ("create_request", &["PutItem request#*"]),
     ("cancel", &["UpdateItem request#*"]),
     ("note_ending", &["UpdateItem request#*"]),
@@ -265,8 +265,16 @@ const RIGHTS_OF_METHODS: [(&str, &[&str]); 31] = [
     ("record_decision", &["UpdateItem request#*"]),
     ("pin_server", &["UpdateItem request#*"]),
     ("record_refusal", &["UpdateItem request#*"]),
-    ("arm", &["PutItem windows#*", "UpdateItem request#*"]),
-    ("adopt_window", &["PutItem windows#*"]),
+    ("n_armed", &["GetItem armed#*"]),
+    (
+        "arm",
+        &[
+            "PutItem windows#*",
+            "UpdateItem request#*",
+            "UpdateItem armed#*",
+        ],
+    ),
+    ("adopt_window", &["PutItem windows#*", "UpdateItem armed#*"]),
     ("remove_adopted", &["DeleteItem windows#*"]),
     ("end_early", &["GetItem windows#*", "UpdateItem windows#*"]),
     (

@@ -33,6 +33,7 @@ impl Table {
         let start = Utc::now() - TimeDelta::seconds(1);
         let row = WindowRow {
             request_id: RequestId::of_execution("arn", COUNTER.fetch_add(1, Ordering::Relaxed)),
+            requester: None,
             window: Window::new(start, Utc::now() + length).unwrap(),
             opened_at: None,
             ended_at: None,
