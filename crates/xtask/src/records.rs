@@ -162,11 +162,16 @@ impl Stack {
         Ok(History::read(&events))
     }
 
-    /// The executions of a state machine, each with its name. `machine` is the output with its ARN.
+    /// The executions of a state machine that were started at `since` or later, each with its name. `machine` is the
+    /// output with its ARN.
     ///
     /// # Errors
     /// When they cannot be listed.
-    pub async fn executions(&self, machine: &str) -> Result<Vec<(String, Execution)>> {
+    pub async fn executions_since(
+        &self,
+        machine: &str,
+        since: DateTime<Utc>,
+    ) -> Result<Vec<(String, Execution)>> {
         let client = aws_sdk_sfn::Client::new(self.root_config());
         let mut pages = client
             .list_executions()
@@ -176,11 +181,14 @@ impl Stack {
         let mut executions = Vec::new();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| failed("list the executions", &error))?;
-            let found = page.executions.into_iter().map(|item| {
+            let found = page
+                .executions
+                .into_iter()
+                .filter(|item| to_utc(&item.start_date).is_none_or(|at| at >= since));
+            executions.extend(found.map(|item| {
                 let arn = item.execution_arn;
                 (item.name, Execution { arn })
-            });
-            executions.extend(found);
+            }));
         }
         Ok(executions)
     }

@@ -15,7 +15,8 @@ import time
 from ministack import app
 from ministack.core import iam_actions, iam_evaluator
 from ministack.core.responses import new_uuid
-from ministack.services import cloudtrail, sns, sqs, stepfunctions
+from ministack.services import cloudtrail, lambda_svc, sns, sqs, stepfunctions
+from ministack.services.cloudformation import provisioners
 
 # The partition key of Latchkey's table, whose values dynamodb:LeadingKeys lists.
 PARTITION_KEY = "pk"
@@ -167,6 +168,29 @@ def correct_iam():
     iam_actions.dynamodb_transaction_checks = transaction_checks_with_keys
 
 
+def correct_lambda():
+    """Reserves the concurrency for a function that its template asks for."""
+    function = provisioners._RESOURCE_HANDLERS["AWS::Lambda::Function"]
+    create, update = function["create"], function["update"]
+
+    # https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html
+    def reserve(name, properties):
+        reserved = properties.get("ReservedConcurrentExecutions")
+        lambda_svc._functions[name]["concurrency"] = None if reserved is None else int(reserved)
+
+    def create_and_reserve(logical_id, properties, stack_name):
+        name, attributes = create(logical_id, properties, stack_name)
+        reserve(name, properties)
+        return name, attributes
+
+    def update_and_reserve(physical_id, old_properties, properties, *rest, **named):
+        name, attributes = update(physical_id, old_properties, properties, *rest, **named)
+        reserve(name, properties)
+        return name, attributes
+
+    function.update(create=create_and_reserve, update=update_and_reserve)
+
+
 def correct_sns():
     """Makes e-mail subscriptions wait for their confirmation, and brings mail: to the queue mailbox-NAME of the address
     NAME@..., in the envelope that SNS uses for queues."""
@@ -314,6 +338,7 @@ def leading_keys(request):
 if __name__ == "__main__":
     correct_step_functions()
     correct_iam()
+    correct_lambda()
     correct_sns()
     correct_cloud_trail()
     app.main()

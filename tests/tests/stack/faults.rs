@@ -1,21 +1,22 @@
 //! Faults against windows of the deployed stack, what closed each, and how long after.
 //!
 //! Each run has a profile. The short one is a part of `cargo xtask test`: one version of PostgreSQL, and a fault for
-//! each defence. The long one is `cargo xtask test chaos`: every fault on every version.
+//! each defence. The long one is `cargo xtask test chaos`: every fault on every version. All versions share one stack,
+//! with a server of each in its catalogue, so that what breaks the stack breaks once for all of them.
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::Mutex;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt as _, stream};
 use tokio::runtime::Runtime;
 use xtask::deploy::Optimisation;
-use xtask::postgres::Settings;
+use xtask::postgres::{LocalPostgres, Settings};
 use xtask::stack::Stack;
 
 use self::evidence::Row;
@@ -34,8 +35,8 @@ mod states;
 const PROFILE_VARIABLE: &str = "LATCHKEY_CHAOS";
 /// The variable that names the versions of PostgreSQL, such as `13,18`.
 const VERSIONS_VARIABLE: &str = "LATCHKEY_PG_VERSIONS";
-/// How many stacks run at the same time; they wait more than they work.
-const STACKS_AT_ONCE: usize = 3;
+/// How many faults of one round run at the same time; they wait more than they work.
+const AT_ONCE: usize = 10;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Profile {
@@ -50,47 +51,23 @@ fn whatever_breaks_the_window_ends_closed() {
         Ok("short") | Err(_) => Profile::Short,
         Ok(other) => panic!("{PROFILE_VARIABLE} is long or short, not {other}"),
     };
-    let tables = on_each(majors(profile), profile);
-    for table in &tables {
-        println!("{}", table.print());
-    }
-    let versions: Vec<&str> = tables.iter().map(|table| table.version.as_str()).collect();
-    let n_rows: usize = tables.iter().map(|table| table.rows.len()).sum();
-    let n_failed: usize = tables.iter().map(|table| table.failures.len()).sum();
-    let n_survivors: i64 = tables
-        .iter()
-        .flat_map(|table| &table.rows)
-        .map(|row| row.n_survivors)
-        .sum();
+    let table = Runtime::new()
+        .unwrap()
+        .block_on(on_versions(&majors(profile), profile));
+    println!("{}", table.print());
+    let n_failed = table.failures.len();
+    let n_survivors: i64 = table.rows.iter().map(|row| row.n_survivors).sum();
     println!(
-        "{n_rows} faults on PostgreSQL {}: {n_failed} not closed as promised, {n_survivors} survivors",
-        versions.join(", ")
+        "{} faults on PostgreSQL {}, {} s: {n_failed} not closed as promised, {n_survivors} survivors",
+        table.rows.len(),
+        table.versions.join(", "),
+        table.took.as_secs()
     );
     if profile == Profile::Short {
         println!("a short run: `cargo xtask test chaos` has more faults, on PostgreSQL 13 to 18");
     }
     assert_eq!((n_failed, n_survivors), (0, 0));
-}
-
-/// Tests each version on a stack of its own, a few at the same time.
-fn on_each(majors: Vec<Option<u32>>, profile: Profile) -> Vec<Table> {
-    let n = majors.len();
-    let left = Mutex::new(majors.into_iter());
-    let tables = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..STACKS_AT_ONCE.min(n) {
-            scope.spawn(|| {
-                let runtime = Runtime::new().unwrap();
-                loop {
-                    let next = left.lock().unwrap().next();
-                    let Some(major) = next else { break };
-                    let table = runtime.block_on(on_version(major, profile));
-                    tables.lock().unwrap().push(table);
-                }
-            });
-        }
-    });
-    tables.into_inner().unwrap()
+    table.assert_whole(profile);
 }
 
 /// The versions to test on; `None` is whichever is there.
@@ -109,50 +86,58 @@ fn majors(profile: Profile) -> Vec<Option<u32>> {
     majors.into_iter().take(n).map(Some).collect()
 }
 
-/// What came of all faults on one version.
+/// What came of all faults.
 struct Table {
-    version: String,
+    versions: Vec<String>,
     took: Duration,
     rows: Vec<Row>,
     failures: Vec<String>,
 }
 
-async fn on_version(major: Option<u32>, profile: Profile) -> Table {
+/// One stack, with a server of each version in its catalogue.
+async fn on_versions(majors: &[Option<u32>], profile: Profile) -> Table {
     let started = Instant::now();
-    let name = major.map_or_else(|| "chaos".to_owned(), |major| format!("chaos-{major}"));
-    let settings = Settings {
+    let settings = |major| Settings {
         major,
         ..Settings::default()
     };
-    let stack = Stack::start_with(&name, Optimisation::of_environment(), &settings)
-        .await
-        .unwrap_or_else(|error| panic!("start the stack: {}", error.with_causes()));
+    let stack = Stack::start_with(
+        "chaos",
+        Optimisation::of_environment(),
+        &settings(majors[0]),
+    )
+    .await
+    .unwrap_or_else(|error| panic!("start the stack: {}", error.with_causes()));
+    let mut others = Vec::new();
+    for major in &majors[1..] {
+        let server = LocalPostgres::start(&settings(*major)).await.unwrap();
+        let target = format!("postgres-{}", major.unwrap_or_default());
+        stack.add_database(&target, &server).await.unwrap();
+        others.push((target, server));
+    }
+    let mut sites = vec![Site::of(&stack)];
+    sites.extend(others.iter().map(|(target, postgres)| Site {
+        stack: &stack,
+        target,
+        postgres,
+    }));
     let mut table = Table {
-        version: stack.postgres().version().to_owned(),
+        versions: sites
+            .iter()
+            .map(|site| site.postgres.version().to_owned())
+            .collect(),
         took: Duration::ZERO,
         rows: Vec::new(),
         failures: Vec::new(),
     };
     defences::stop_reconciling(&stack).await;
-    let health = Health::of(&stack).await;
-    for round in rounds(&stack, profile) {
+    let health = Health::of(&sites).await;
+    for round in rounds(&sites, profile) {
         let n_failures = table.failures.len();
-        table.take(round).await;
+        table.take(round, started).await;
         if table.failures.len() > n_failures {
-            health.restore(&stack).await;
+            health.restore().await;
         }
-    }
-    if profile == Profile::Long && table.failures.is_empty() {
-        let stopped: std::collections::BTreeSet<String> = table
-            .rows
-            .iter()
-            .filter_map(|row| row.stopped_in.clone())
-            .collect();
-        assert_eq!(
-            stopped,
-            states::stoppable(),
-            "states in which nothing here stops an execution, or that are gone"
-        );
     }
     if !table.failures.is_empty() {
         keep_logs(&stack).await;
@@ -161,33 +146,38 @@ async fn on_version(major: Option<u32>, profile: Profile) -> Table {
     table
 }
 
-/// What faults change for the whole stack, as it was before.
-struct Health {
+/// What faults change for more than one window, as it was before.
+struct Health<'a> {
+    stack: &'a Stack,
     topic_policy: String,
-    verifiers: Vec<(&'static str, String)>,
+    verifiers: Vec<(Site<'a>, &'static str, String)>,
 }
 
-impl Health {
-    async fn of(stack: &Stack) -> Self {
+impl<'a> Health<'a> {
+    async fn of(sites: &[Site<'a>]) -> Self {
+        let stack = sites[0].stack;
         let mut verifiers = Vec::new();
-        for user in ["latchkey_opener", "latchkey_closer"] {
-            verifiers.push((user, database::verifier(Site::of(stack), user).await));
+        for site in sites {
+            for user in ["latchkey_opener", "latchkey_closer"] {
+                verifiers.push((*site, user, database::verifier(*site, user).await));
+            }
         }
         Self {
+            stack,
             topic_policy: states::topic_policy(stack).await,
             verifiers,
         }
     }
 
     /// Undoes what a fault that failed may have left, so that it fails alone.
-    async fn restore(&self, stack: &Stack) {
-        defences::switch_rule(stack, "enable-rule").await;
-        states::set_topic_policy(stack, &self.topic_policy).await;
-        for (user, verifier) in &self.verifiers {
-            database::readmit(Site::of(stack), user, verifier).await;
+    async fn restore(&self) {
+        defences::switch_rule(self.stack, "enable-rule").await;
+        states::set_topic_policy(self.stack, &self.topic_policy).await;
+        for (site, user, verifier) in &self.verifiers {
+            database::readmit(*site, user, verifier).await;
         }
         for function in functions::THROTTLED {
-            functions::let_run(stack, function).await;
+            functions::let_run(self.stack, function).await;
         }
     }
 }
@@ -197,47 +187,52 @@ type Fault<'a> = Pin<Box<dyn Future<Output = Vec<Row>> + 'a>>;
 /// Faults of one round do not disturb each other and run at the same time.
 type Round<'a> = Vec<Fault<'a>>;
 
-fn rounds(stack: &Stack, profile: Profile) -> Vec<Round<'_>> {
-    let site = Site::of(stack);
-    let mut quiet: Round<'_> = vec![
-        one(defences::nothing(site)),
-        one(defences::only_the_event(site)),
-        one(states::in_await_approval(site)),
-        one(states::in_enable_login(site)),
-        one(states::in_wait_until_end(site)),
-        one(states::in_disable_login(site)),
-    ];
-    let mut killed: Round<'_> = vec![
-        one(functions::killed_while_opening(site)),
-        one(functions::killed_while_closing(site)),
-    ];
-    let lost: Fault<'_> = Box::pin(defences::without_events(site));
-    if profile == Profile::Short {
-        killed.push(lost);
-        return vec![quiet, killed];
+fn rounds<'a>(sites: &'a [Site<'a>], profile: Profile) -> Vec<Round<'a>> {
+    let long = profile == Profile::Long;
+    let mut quiet: Round<'_> = Vec::new();
+    for site in sites {
+        quiet.push(one(defences::nothing(*site)));
+        quiet.push(one(defences::only_the_event(*site)));
+        quiet.push(one(states::in_await_approval(*site)));
+        quiet.push(one(states::in_enable_login(*site)));
+        quiet.push(one(states::in_wait_until_end(*site)));
+        quiet.push(one(states::in_disable_login(*site)));
+        if long {
+            quiet.push(one(states::in_wait_until_start(*site)));
+            quiet.push(one(database::failover_at_the_end(*site)));
+            quiet.push(Box::pin(database::on_another_server(*site)));
+        }
     }
-    quiet.push(one(states::in_wait_until_start(site)));
-    quiet.push(one(database::failover_at_the_end(stack)));
-    quiet.push(Box::pin(database::on_another_server(stack)));
-    killed.push(Box::pin(defences::by_hand(site)));
-    vec![
+    let killed: Round<'_> = vec![
+        Box::pin(functions::killed_while_opening(sites)),
+        Box::pin(functions::killed_while_closing(sites)),
+    ];
+    let lost: Fault<'_> = Box::pin(defences::without_events(sites));
+    if !long {
+        let killed_or_lost = killed.into_iter().chain([lost]).collect();
+        return vec![quiet, killed_or_lost];
+    }
+    let mut rounds: Vec<Round<'_>> = vec![
         quiet,
         killed,
         vec![lost],
-        vec![one(functions::killed_and_stopped_while_opening(site))],
-        vec![one(functions::throttled_at_the_end(site))],
-        vec![Box::pin(states::in_what_sends_messages(site))],
-        vec![Box::pin(states::in_what_a_throttled_function_holds(site))],
-        vec![Box::pin(states::in_what_follows_a_failure(site))],
-        vec![one(many::end_together(site, 50, "50 windows end together"))],
-        vec![one(many::released_in_mid_window(site))],
-        vec![one(many::end_together(
-            site,
-            15,
-            "15 end together, room for 5",
-        ))],
-        vec![one(many::only_reconcile_by_itself(site))],
-    ]
+        vec![Box::pin(defences::by_hand(sites))],
+        vec![Box::pin(functions::killed_and_stopped_while_opening(sites))],
+        vec![Box::pin(functions::throttled_at_the_end(sites))],
+        vec![Box::pin(states::in_what_sends_messages(sites))],
+        vec![Box::pin(states::in_what_a_throttled_function_holds(sites))],
+        vec![Box::pin(states::in_what_follows_a_failure(sites))],
+    ];
+    let together = |n, fault| {
+        sites
+            .iter()
+            .map(move |site| vec![one(many::end_together(*site, n, fault))])
+    };
+    rounds.extend(together(50, "50 windows end together"));
+    rounds.push(vec![Box::pin(many::released_in_mid_window(sites))]);
+    rounds.extend(together(15, "15 end together, room for 5"));
+    rounds.push(vec![Box::pin(many::only_reconcile_by_itself(sites))]);
+    rounds
 }
 
 fn one<'a>(fault: impl Future<Output = Row> + 'a) -> Fault<'a> {
@@ -246,32 +241,69 @@ fn one<'a>(fault: impl Future<Output = Row> + 'a) -> Fault<'a> {
 
 impl Table {
     /// Runs a round. One fault that is not closed as promised hides none of the others.
-    async fn take(&mut self, round: Round<'_>) {
-        for result in join_all(round.into_iter().map(caught)).await {
+    async fn take(&mut self, round: Round<'_>, started: Instant) {
+        let mut results = stream::iter(round.into_iter().map(caught)).buffer_unordered(AT_ONCE);
+        while let Some(result) = results.next().await {
+            let at = started.elapsed().as_secs();
             match result {
                 Ok(rows) => {
                     // A long run is worth following.
                     for row in &rows {
-                        println!("PostgreSQL {}: {}", self.version, line(row));
+                        println!("{at:>5} s, PostgreSQL {}: {}", row.version, line(row));
                     }
                     self.rows.extend(rows);
                 }
-                Err(panic) => self.failures.push(said(&*panic)),
+                Err(panic) => {
+                    let failure = said(&*panic);
+                    println!("{at:>5} s, NOT AS PROMISED: {failure}");
+                    self.failures.push(failure);
+                }
             }
         }
     }
 
+    /// Every fault was seen on every version, and an execution was stopped in every state in which it can be.
+    fn assert_whole(&self, profile: Profile) {
+        let faults: BTreeSet<&str> = self.rows.iter().map(|row| row.fault.as_str()).collect();
+        for version in &self.versions {
+            let rows: Vec<&Row> = self.rows_of(version).collect();
+            let seen: BTreeSet<&str> = rows.iter().map(|row| row.fault.as_str()).collect();
+            assert_eq!(
+                seen, faults,
+                "faults that PostgreSQL {version} did not meet"
+            );
+            assert_eq!(rows.len(), seen.len(), "a fault came twice");
+            if profile == Profile::Long {
+                let stopped: BTreeSet<String> = rows
+                    .iter()
+                    .filter_map(|row| row.stopped_in.clone())
+                    .collect();
+                assert_eq!(
+                    stopped,
+                    states::stoppable(),
+                    "states in which nothing here stops an execution, or that are gone"
+                );
+            }
+        }
+    }
+
+    fn rows_of<'a>(&'a self, version: &'a str) -> impl Iterator<Item = &'a Row> {
+        self.rows.iter().filter(move |row| row.version == version)
+    }
+
     fn print(&self) -> String {
-        let mut text = format!(
-            "\nPostgreSQL {} ({} s)\n{:<66} {:<46} {:>9}  survivors\n",
-            self.version,
-            self.took.as_secs(),
-            "fault",
-            "closed by",
-            "after"
-        );
-        for row in &self.rows {
-            let _ = writeln!(text, "{}", line(row));
+        let mut text = String::new();
+        for version in &self.versions {
+            let _ = writeln!(
+                text,
+                "\nPostgreSQL {version}\n{:<54} {:<46} {:>9}  survivors",
+                "fault", "closed by", "after"
+            );
+            let mut rows: Vec<&Row> = self.rows_of(version).collect();
+            rows.sort_by_key(|row| &row.fault);
+            for row in rows {
+                let _ = writeln!(text, "{}", line(row));
+            }
         }
         for failure in &self.failures {
             let _ = writeln!(text, "NOT AS PROMISED: {failure}");
@@ -285,8 +317,13 @@ fn line(row: &Row) -> String {
         || "-".to_owned(),
         |lag| format!("{} ms", lag.num_milliseconds()),
     );
+    let note = if row.note.is_empty() {
+        String::new()
+    } else {
+        format!("  ({})", row.note)
+    };
     format!(
-        "{:<66} {:<46} {lag:>9}  {}",
+        "{:<54} {:<46} {lag:>9}  {}{note}",
         row.fault, row.closed_by, row.n_survivors
     )
 }

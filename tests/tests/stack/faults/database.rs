@@ -11,21 +11,22 @@ use xtask::stack::Stack;
 use super::evidence::{Defence, PROVED_WITHIN, Row, closed, until_proved};
 use super::site::{LOOK_AGAIN_AFTER, Site, until};
 
-const BOTH: [Defence; 2] = [Defence::StateMachine, Defence::Schedule];
+pub(super) const BOTH: [Defence; 2] = [Defence::StateMachine, Defence::Schedule];
 
 /// A server of its own in the catalogue: a role that ends our sessions, a lost catalogue entry and a rotated secret,
 /// and the server stopped across the end.
-pub(super) async fn on_another_server(stack: &Stack) -> Vec<Row> {
-    let (mut server, document) = another_server(stack, "second").await;
+pub(super) async fn on_another_server(beside: Site<'_>) -> Vec<Row> {
+    let stack = beside.stack;
+    let (mut server, target, document) = another_server(beside, "second").await;
     let site = |postgres| Site {
         stack,
-        target: "second",
+        target: &target,
         postgres,
     };
     let mut rows = vec![role_that_ends_our_sessions(site(&server)).await];
     rows.extend(entry_broken_and_secret_rotated(site(&server), &document).await);
-    rows.push(down_across_the_end(stack, &mut server).await);
-    forget(stack, "second").await;
+    rows.push(down_across_the_end(stack, &target, &mut server).await);
+    forget(stack, &target).await;
     rows
 }
 
@@ -37,19 +38,18 @@ async fn forget(stack: &Stack, target: &str) {
     stack.aws().aws(&arguments).await.unwrap();
 }
 
-async fn another_server(stack: &Stack, target: &str) -> (LocalPostgres, Value) {
+/// Another server of the same version, what the catalogue calls it, and its document there.
+async fn another_server(beside: Site<'_>, name: &str) -> (LocalPostgres, String, Value) {
+    let version = beside.postgres.version();
+    let major = version.split('.').next().unwrap().parse().unwrap();
     let settings = Settings {
-        major: Some(major(stack)),
+        major: Some(major),
         ..Settings::default()
     };
     let server = LocalPostgres::start(&settings).await.unwrap();
-    let document = stack.add_database(target, &server).await.unwrap();
-    (server, document)
-}
-
-fn major(stack: &Stack) -> u32 {
-    let version = stack.postgres().version();
-    version.split('.').next().unwrap().parse().unwrap()
+    let target = format!("{name}-{major}");
+    let document = beside.stack.add_database(&target, &server).await.unwrap();
+    (server, target, document)
 }
 
 /// Sessions of the role end every session of ours that they see, in a loop on the server itself.
@@ -78,8 +78,11 @@ async fn role_that_ends_our_sessions(site: Site<'_>) -> Row {
     let n_ended: i64 = orders.query_one(query, &[]).await.unwrap().get(0);
     assert!(n_ended > 0, "it ended no session of ours");
     let end = open.end;
-    let fault = format!("role ends our sessions in a loop ({n_ended} ended)");
-    closed(site, open, end, &fault, &BOTH).await
+    let fault = "role ends our sessions in a loop";
+    Row {
+        note: format!("{n_ended} ended"),
+        ..closed(site, open, end, fault, &BOTH).await
+    }
 }
 
 const FIGHTERS: usize = 2;
@@ -133,10 +136,10 @@ async fn entry_broken_and_secret_rotated(site: Site<'_>, document: &Value) -> Ve
 }
 
 /// The server is away when the window ends.
-async fn down_across_the_end(stack: &Stack, server: &mut LocalPostgres) -> Row {
+async fn down_across_the_end(stack: &Stack, target: &str, server: &mut LocalPostgres) -> Row {
     let site = Site {
         stack,
-        target: "second",
+        target,
         postgres: server,
     };
     let open = site.open("PT20S").await;
@@ -146,7 +149,7 @@ async fn down_across_the_end(stack: &Stack, server: &mut LocalPostgres) -> Row {
     server.start_again().await.unwrap();
     let site = Site {
         stack,
-        target: "second",
+        target,
         postgres: server,
     };
     closed(site, open, end, "database down across the end", &BOTH).await
@@ -154,24 +157,25 @@ async fn down_across_the_end(stack: &Stack, server: &mut LocalPostgres) -> Row {
 
 /// The writer dies just before the end, and the reader is promoted. It is closed there; the proof takes the old writer
 /// too, so it comes when that one is back, as a reader.
-pub(super) async fn failover_at_the_end(stack: &Stack) -> Row {
-    let (mut primary, mut document) = another_server(stack, "pair").await;
+pub(super) async fn failover_at_the_end(beside: Site<'_>) -> Row {
+    let stack = beside.stack;
+    let (mut primary, target, mut document) = another_server(beside, "pair").await;
     let mut standby = primary.add_standby().await.unwrap();
     document["readers"] = json!([{ "host": standby.host(), "port": standby.port() }]);
     stack
-        .put_catalogue("databases/pair", &document)
+        .put_catalogue(&format!("databases/{target}"), &document)
         .await
         .unwrap();
     let site = Site {
         stack,
-        target: "pair",
+        target: &target,
         postgres: &primary,
     };
     let open = site.open("PT45S").await;
     let end = open.end;
     let reader = Site {
         stack,
-        target: "pair",
+        target: &target,
         postgres: &standby,
     };
     let on_reader = loop {
@@ -205,17 +209,17 @@ pub(super) async fn failover_at_the_end(stack: &Stack) -> Row {
     let role = open.role.clone();
     let site = Site {
         stack,
-        target: "pair",
+        target: &target,
         postgres: &standby,
     };
     let row = closed(site, open, end, "failover at the end", &BOTH).await;
     let old_writer = Site {
         stack,
-        target: "pair",
+        target: &target,
         postgres: &primary,
     };
     assert!(!old_writer.can_log_in(&role).await);
-    forget(stack, "pair").await;
+    forget(stack, &target).await;
     Row {
         lag: Some(closed_at - end),
         ..row

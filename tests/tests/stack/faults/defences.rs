@@ -1,21 +1,22 @@
 //! All defences but one are taken away, or the access came from elsewhere.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::join;
-use xtask::login_probe::Attempt;
+use xtask::login_probe::{Attempt, Session};
 use xtask::stack::Stack;
 
 use super::super::fixture::{SOON, told_requester};
-use super::evidence::{Defence, PROVED_WITHIN, Row, closed};
-use super::site::{LOOK_AGAIN_AFTER, Open, Site, until};
+use super::database::BOTH;
+use super::evidence::{Defence, PROVED_WITHIN, Row, closed, closed_on_each};
+use super::site::{LOOK_AGAIN_AFTER, Open, Site, lasting, on_each, open_together, until};
 
 /// Nothing breaks.
 pub(super) async fn nothing(site: Site<'_>) -> Row {
     let open = site.open("PT20S").await;
     let end = open.end;
-    let both = [Defence::StateMachine, Defence::Schedule];
-    closed(site, open, end, "none", &both).await
+    closed(site, open, end, "none", &BOTH).await
 }
 
 /// The execution is stopped and the schedule is gone: the event is left. The requester is told.
@@ -31,138 +32,205 @@ pub(super) async fn only_the_event(site: Site<'_>) -> Row {
 }
 
 /// Events are dropped, and each of the other defences is left alone in turn.
-pub(super) async fn without_events(site: Site<'_>) -> Vec<Row> {
-    let stack = site.stack;
+pub(super) async fn without_events(sites: &[Site<'_>]) -> Vec<Row> {
+    let stack = sites[0].stack;
     switch_rule(stack, "disable-rule").await;
-    let (machine, schedule, reconciled) =
-        join!(site.open("PT30S"), site.open("PT30S"), site.open("PT300S"));
-    delete_schedule(stack, &machine).await;
+    let (machine, schedule, reconciled) = join!(
+        open_together(sites, 30),
+        open_together(sites, 30),
+        open_together(sites, 300)
+    );
     let machine_closes = async {
-        let end = machine.end;
+        for open in &machine {
+            delete_schedule(stack, open).await;
+        }
         let fault = "events dropped, schedule deleted";
-        closed(site, machine, end, fault, &[Defence::StateMachine]).await
+        closed_on_each(sites, machine, None, fault, &[Defence::StateMachine]).await
     };
     let schedule_closes = async {
-        stack.stop_execution(schedule.execution()).await.unwrap();
-        assert!(
-            site.can_log_in(&schedule.role).await,
-            "the event was to be lost"
-        );
-        let end = schedule.end;
+        for (site, open) in sites.iter().zip(&schedule) {
+            stop_unseen(*site, open).await;
+        }
         let fault = "execution stopped, events dropped";
-        closed(site, schedule, end, fault, &[Defence::Schedule]).await
+        closed_on_each(sites, schedule, None, fault, &[Defence::Schedule]).await
     };
-    let rows = join!(machine_closes, schedule_closes);
+    let (mut rows, by_schedule) = join!(machine_closes, schedule_closes);
+    rows.extend(by_schedule);
 
-    // The last one has nothing left, and its role is not in the catalogue any more.
-    delete_schedule(stack, &reconciled).await;
-    delete_role_entry(stack, &reconciled.role).await;
-    stack.stop_execution(reconciled.execution()).await.unwrap();
-    assert!(
-        site.can_log_in(&reconciled.role).await,
-        "the event was to be lost"
-    );
+    // The last ones have nothing left, and their roles are not in the catalogue any more.
+    for (site, open) in sites.iter().zip(&reconciled) {
+        delete_schedule(stack, open).await;
+        delete_role_entry(*site, &open.role).await;
+        stop_unseen(*site, open).await;
+    }
     let due = Utc::now();
     let round = reconcile(stack).await;
-    assert!(round["n_orphaned"].as_u64() >= Some(1), "{round}");
+    let n_orphaned = round["n_orphaned"].as_u64().unwrap();
+    assert!(n_orphaned >= sites.len() as u64, "{round}");
     let fault = "execution stopped, schedule, events, role entry lost";
-    let row = closed(site, reconciled, due, fault, &[Defence::Reconcile]).await;
+    let allowed = [Defence::Reconcile];
+    rows.extend(closed_on_each(sites, reconciled, Some(due), fault, &allowed).await);
     switch_rule(stack, "enable-rule").await;
-    vec![rows.0, rows.1, row]
+    rows
 }
 
-/// Access that no window gave, a window that the owner ended, an opening by hand, and a role that left the catalogue.
-pub(super) async fn by_hand(site: Site<'_>) -> Vec<Row> {
-    let stack = site.stack;
-    let (outside, adopted) = join!(site.new_role(), site.new_role());
-    let (ended, removed) = join!(site.open("PT60S"), site.open("PT60S"));
-    site.alter(&format!("ALTER ROLE {outside} LOGIN")).await;
-    site.alter(&format!("ALTER ROLE {} NOLOGIN", ended.role))
-        .await;
-    delete_role_entry(stack, &removed.role).await;
-    let master = &stack.postgres().accounts().master;
-    let master = stack.postgres().log_in(master, "latchkey").await.unwrap();
-    let statement = format!(
-        "SELECT latchkey.open_by_hand('{adopted}', now() + interval '40 s', 'the outage of tonight')"
+/// Stops an execution whose event is lost.
+async fn stop_unseen(site: Site<'_>, open: &Open) {
+    site.stack.stop_execution(open.execution()).await.unwrap();
+    assert!(
+        site.can_log_in(&open.role).await,
+        "the event was to be lost"
     );
-    master.query(&statement, &[]).await.unwrap();
-    let seen = site.look(&site.observer().await, &adopted).await;
-    let adopted_end = seen.valid_until.unwrap();
-    let Attempt::Accepted(_in_adopted) = site.try_log_in(&adopted).await.unwrap() else {
-        panic!("opened by hand")
-    };
-    let Attempt::Accepted(_outside) = site.try_log_in(&outside).await.unwrap() else {
-        panic!("LOGIN was given")
-    };
+}
 
-    let both = [Defence::StateMachine, Defence::Schedule];
-    let (end_1, end_2) = (ended.end, removed.end);
-    let (ended_role, removed_role) = (ended.role.clone(), removed.role.clone());
-    let by_reconcile = async {
-        let fault = "LOGIN given outside any window";
-        let (round, outside) = cut_by_reconcile(site, &outside, Utc::now(), fault).await;
-        assert_eq!(round["n_cut"], 1, "{round}");
-        assert_eq!(round["n_not_open"], 1, "{round}");
-        assert_eq!(round["n_by_hand"], 1, "{round}");
-        let (adopted_seen, removed_seen) = {
-            let observer = site.observer().await;
-            let adopted = site.look(&observer, &adopted).await;
-            (adopted, site.look(&observer, &removed_role).await)
-        };
+/// What was done by hand in one database.
+struct ByHand<'a> {
+    site: Site<'a>,
+    /// Can log in although no window gives it.
+    outside: String,
+    adopted: String,
+    adopted_end: DateTime<Utc>,
+    /// Its owner took LOGIN in mid-window.
+    ended: Open,
+    /// Its catalogue entry was deleted in mid-window.
+    removed: Open,
+    /// Of `outside` and `adopted`.
+    _sessions: [Session; 2],
+}
+
+/// Access that no window gave, a window that the owner ended, an opening by hand, a role that left the catalogue, and one
+/// that was renamed.
+pub(super) async fn by_hand(sites: &[Site<'_>]) -> Vec<Row> {
+    let stack = sites[0].stack;
+    let by_hand = on_each(sites, async |site| {
+        do_by_hand(site, lasting(sites, 60)).await
+    })
+    .await;
+    let first_end = by_hand
+        .iter()
+        .map(|one| one.adopted_end.min(one.removed.end))
+        .min();
+    let last_end = by_hand.iter().map(|one| one.adopted_end).max().unwrap();
+
+    let outside: Vec<_> = by_hand
+        .iter()
+        .map(|one| (one.site, one.outside.as_str()))
+        .collect();
+    let dues = vec![Utc::now(); sites.len()];
+    let fault = "LOGIN given outside any window";
+    let (round, mut rows) = cut_by_reconcile(stack, &outside, &dues, fault).await;
+    for what in ["n_cut", "n_not_open", "n_by_hand", "n_changed"] {
+        assert_eq!(round[what], sites.len(), "{what}: {round}");
+    }
+    for one in &by_hand {
+        let observer = one.site.observer().await;
+        let adopted = one.site.look(&observer, &one.adopted).await;
+        let removed = one.site.look(&observer, &one.removed.role).await;
+        assert!(adopted.can_login, "an adopted window was cut");
         assert!(
-            Utc::now() < adopted_end.min(end_2),
-            "a round took longer than the windows"
-        );
-        assert!(adopted_seen.can_login, "an adopted window was cut");
-        assert!(
-            removed_seen.can_login,
+            removed.can_login,
             "a window was cut with its catalogue entry"
         );
         assert!(
-            !site.can_log_in(&ended_role).await,
+            !one.site.can_log_in(&one.ended.role).await,
             "NOLOGIN by hand was undone"
         );
-        until(adopted_end).await;
-        let fault = "opened by hand by the DBA";
-        let (round, adopted) = cut_by_reconcile(site, &adopted, adopted_end, fault).await;
-        assert!(round["n_cut"].as_u64() >= Some(1), "{round}");
-        [outside, adopted]
-    };
-    let from_its_end = async |open: Open, end, fault| {
-        // LOGIN may be gone before.
-        until(end).await;
-        closed(site, open, end, fault, &both).await
-    };
-    let (by_reconcile, row_1, row_2) = join!(
-        by_reconcile,
-        from_its_end(ended, end_1, "NOLOGIN by hand in mid-window"),
-        from_its_end(removed, end_2, "role's catalogue entry deleted"),
+    }
+    assert!(
+        Some(Utc::now()) < first_end,
+        "a round took longer than the windows"
     );
-    let [row_3, row_4] = by_reconcile;
-    vec![row_3, row_4, row_1, row_2]
+
+    until(last_end).await;
+    let adopted: Vec<_> = by_hand
+        .iter()
+        .map(|one| (one.site, one.adopted.as_str()))
+        .collect();
+    let dues: Vec<_> = by_hand.iter().map(|one| one.adopted_end).collect();
+    let fault = "opened by hand by the DBA";
+    let (round, by_reconcile) = cut_by_reconcile(stack, &adopted, &dues, fault).await;
+    assert!(
+        round["n_cut"].as_u64() >= Some(sites.len() as u64),
+        "{round}"
+    );
+    rows.extend(by_reconcile);
+
+    let (ended, removed): (Vec<_>, Vec<_>) = by_hand
+        .into_iter()
+        .map(|one| (one.ended, one.removed))
+        .unzip();
+    // LOGIN may be gone before.
+    until(ended.iter().map(|open| open.end).max().unwrap()).await;
+    let (fault_1, fault_2) = (
+        "NOLOGIN by hand in mid-window",
+        "role's catalogue entry deleted",
+    );
+    let at_their_end = join!(
+        closed_on_each(sites, ended, None, fault_1, &BOTH),
+        closed_on_each(sites, removed, None, fault_2, &BOTH),
+    );
+    rows.extend(at_their_end.0);
+    rows.extend(at_their_end.1);
+    rows
 }
 
-/// Calls reconcile, watches the role meanwhile, and returns what reconcile said: for a role without a request there is
-/// no other record.
-async fn cut_by_reconcile(
-    site: Site<'_>,
-    role: &str,
-    due: DateTime<Utc>,
-    fault: &str,
-) -> (Value, Row) {
-    let before = site.look(&site.observer().await, role).await;
-    assert!(before.can_login, "{fault}: closed by somebody else");
-    let watching = site.until_closed(role, PROVED_WITHIN);
-    let (round, closed_at) = join!(reconcile(site.stack), watching);
-    assert!(!site.can_log_in(role).await, "{fault}");
-    let row = Row {
-        fault: fault.to_owned(),
-        closed_by: Defence::Reconcile.to_string(),
-        lag: Some((closed_at - due).max(TimeDelta::zero())),
-        n_survivors: 0,
-        stopped_in: None,
+async fn do_by_hand(site: Site<'_>, seconds: i64) -> ByHand<'_> {
+    let duration = format!("PT{seconds}S");
+    let (outside, adopted, renamed) = join!(site.new_role(), site.new_role(), site.new_role());
+    let (ended, removed) = join!(site.open(&duration), site.open(&duration));
+    site.alter(&format!("ALTER ROLE {outside} LOGIN")).await;
+    site.alter(&format!("ALTER ROLE {renamed} RENAME TO {renamed}_of_old"))
+        .await;
+    site.alter(&format!("ALTER ROLE {} NOLOGIN", ended.role))
+        .await;
+    delete_role_entry(site, &removed.role).await;
+    let master = &site.postgres.accounts().master;
+    let master = site.postgres.log_in(master, "latchkey").await.unwrap();
+    let open_by_hand = format!(
+        "SELECT latchkey.open_by_hand('{adopted}', now() + interval '{} s', 'the outage of tonight')",
+        seconds - 20
+    );
+    master.query(&open_by_hand, &[]).await.unwrap();
+    let seen = site.look(&site.observer().await, &adopted).await;
+    let Attempt::Accepted(in_adopted) = site.try_log_in(&adopted).await.unwrap() else {
+        panic!("opened by hand")
     };
-    (round, row)
+    let Attempt::Accepted(in_outside) = site.try_log_in(&outside).await.unwrap() else {
+        panic!("LOGIN was given")
+    };
+    ByHand {
+        site,
+        outside,
+        adopted,
+        adopted_end: seen.valid_until.unwrap(),
+        ended,
+        removed,
+        _sessions: [in_outside, in_adopted],
+    }
+}
+
+/// Calls reconcile, watches a role of every version meanwhile, and returns what reconcile said: for a role without a
+/// request there is no other record.
+async fn cut_by_reconcile(
+    stack: &Stack,
+    roles: &[(Site<'_>, &str)],
+    dues: &[DateTime<Utc>],
+    fault: &str,
+) -> (Value, Vec<Row>) {
+    for (site, role) in roles {
+        let before = site.look(&site.observer().await, role).await;
+        assert!(before.can_login, "{fault}: closed by somebody else");
+    }
+    let watching = roles.iter().zip(dues).map(async |((site, role), due)| {
+        let closed_at = site.until_closed(role, PROVED_WITHIN).await;
+        assert!(!site.can_log_in(role).await, "{fault}");
+        Row {
+            closed_by: Defence::Reconcile.to_string(),
+            lag: Some((closed_at - due).max(TimeDelta::zero())),
+            ..Row::new(*site, fault)
+        }
+    });
+    join!(reconcile(stack), join_all(watching))
 }
 
 pub(super) async fn reconcile(stack: &Stack) -> Value {
@@ -179,11 +247,11 @@ pub(super) async fn delete_schedule(stack: &Stack, open: &Open) {
     }
 }
 
-async fn delete_role_entry(stack: &Stack, role: &str) {
-    let prefix = stack.output("CataloguePrefix").unwrap();
-    let name = format!("{prefix}/roles/local/{role}");
+async fn delete_role_entry(site: Site<'_>, role: &str) {
+    let prefix = site.stack.output("CataloguePrefix").unwrap();
+    let name = format!("{prefix}/roles/{}/{role}", site.target);
     let arguments = ["ssm", "delete-parameter", "--name", &name];
-    stack.aws().aws(&arguments).await.unwrap();
+    site.stack.aws().aws(&arguments).await.unwrap();
 }
 
 /// Switches the rule for ended executions off or on.

@@ -4,10 +4,11 @@ use std::fmt;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::future::join_all;
 use xtask::records::{Call, History, RequestRow};
 use xtask::stack::{Execution, Stack};
 
-use super::site::{LOOK_AGAIN_AFTER, Open, Site};
+use super::site::{LOOK_AT_RECORDS_AFTER, Open, Site};
 
 /// How long a closing may take to be proved, with a minute's wait of the state machine in it.
 pub(super) const PROVED_WITHIN: Duration = Duration::from_secs(240);
@@ -15,7 +16,12 @@ pub(super) const PROVED_WITHIN: Duration = Duration::from_secs(240);
 /// A line of the table.
 #[derive(Clone)]
 pub(super) struct Row {
+    /// Of the server on which it happened.
+    pub(super) version: String,
+    /// In the same words on every version.
     pub(super) fault: String,
+    /// What else there is to say about it.
+    pub(super) note: String,
     pub(super) closed_by: String,
     /// From when it should be closed to when the server had neither LOGIN nor a session; `None` if it never opened.
     pub(super) lag: Option<TimeDelta>,
@@ -77,7 +83,9 @@ pub(super) async fn closed(
 ) -> Row {
     let closed_at = site.until_closed(&open.role, PROVED_WITHIN).await;
     let row = until_proved(site.stack, &open.request_id).await;
-    let closers = closers(site.stack, &closings(site.stack).await, &open, &row).await;
+    let since = started_at(site.stack, open.execution()).await;
+    let closings = closings_since(site.stack, since).await;
+    let closers = closers(site.stack, &closings, &open, &row).await;
     assert!(!closers.is_empty(), "{fault}: nobody closed it: {row:?}");
     for closer in &closers {
         assert!(
@@ -89,8 +97,23 @@ pub(super) async fn closed(
     row_of(site, open, due, closed_at, fault, words.join(" or ")).await
 }
 
+/// The same on every version.
+pub(super) async fn closed_on_each(
+    sites: &[Site<'_>],
+    opens: Vec<Open>,
+    due: Option<DateTime<Utc>>,
+    fault: &str,
+    allowed: &[Defence],
+) -> Vec<Row> {
+    let closing = sites.iter().zip(opens).map(|(site, open)| {
+        let due = due.unwrap_or(open.end);
+        closed(*site, open, due, fault, allowed)
+    });
+    join_all(closing).await
+}
+
 /// What a window came to that is seen closed.
-pub(super) async fn row_of(
+async fn row_of(
     site: Site<'_>,
     open: Open,
     due: DateTime<Utc>,
@@ -108,11 +131,25 @@ pub(super) async fn row_of(
     let n_survivors = seen.n_sessions + i64::from(still_lives);
     assert_eq!(n_survivors, 0, "{fault}: sessions survived");
     Row {
-        fault: fault.to_owned(),
         closed_by,
         lag: Some((closed_at - due).max(TimeDelta::zero())),
         n_survivors,
-        stopped_in: None,
+        ..Row::new(site, fault)
+    }
+}
+
+impl Row {
+    /// A row that does not say yet what came of the fault.
+    pub(super) fn new(site: Site<'_>, fault: &str) -> Self {
+        Self {
+            version: site.postgres.version().to_owned(),
+            fault: fault.to_owned(),
+            note: String::new(),
+            closed_by: String::new(),
+            lag: None,
+            n_survivors: 0,
+            stopped_in: None,
+        }
     }
 }
 
@@ -130,14 +167,24 @@ pub(super) async fn until_proved(stack: &Stack, request_id: &str) -> RequestRow 
             "request {request_id} is {} and not proved closed",
             row.status
         );
-        tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+        tokio::time::sleep(LOOK_AT_RECORDS_AFTER).await;
     }
 }
 
-/// The executions of close-window so far.
-pub(super) async fn closings(stack: &Stack) -> Vec<(String, Execution, History)> {
+/// When an execution was started: no closing of its window was before.
+pub(super) async fn started_at(stack: &Stack, execution: &Execution) -> DateTime<Utc> {
+    let history = stack.history(execution).await.unwrap();
+    history.states.first().expect("it entered no state").1
+}
+
+/// The executions of close-window that were started since then.
+pub(super) async fn closings_since(
+    stack: &Stack,
+    since: DateTime<Utc>,
+) -> Vec<(String, Execution, History)> {
     let mut closings = Vec::new();
-    for (name, execution) in stack.executions("CloseWindowArn").await.unwrap() {
+    let executions = stack.executions_since("CloseWindowArn", since).await;
+    for (name, execution) in executions.unwrap() {
         let history = stack.history(&execution).await.unwrap();
         closings.push((name, execution, history));
     }
@@ -215,9 +262,10 @@ fn starter(name: &str, history: &History) -> Defence {
 
 /// Waits until the end of a stopped execution has been dealt with, and returns what disable-login answered.
 pub(super) async fn until_its_end_was_seen(stack: &Stack, execution: &Execution) -> String {
+    let since = started_at(stack, execution).await;
     let until = Utc::now() + TimeDelta::from_std(PROVED_WITHIN).unwrap();
     loop {
-        for (_, _, history) in closings(stack).await {
+        for (_, _, history) in closings_since(stack, since).await {
             if history.input["execution_arn"] != execution.arn.as_str() {
                 continue;
             }
@@ -230,6 +278,6 @@ pub(super) async fn until_its_end_was_seen(stack: &Stack, execution: &Execution)
             "the end of {} was never dealt with",
             execution.arn
         );
-        tokio::time::sleep(LOOK_AGAIN_AFTER * 10).await;
+        tokio::time::sleep(LOOK_AT_RECORDS_AFTER).await;
     }
 }

@@ -3,28 +3,39 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
 use serde_json::json;
+use xtask::records::{Call, RequestRow};
 use xtask::stack::Stack;
 
+use super::database::BOTH;
 use super::defences::{delete_schedule, switch_rule};
-use super::evidence::{Defence, PROVED_WITHIN, Row, closed, closers, closings, until_proved};
-use super::site::{LOOK_AGAIN_AFTER, Open, Site};
+use super::evidence::{
+    Defence, PROVED_WITHIN, Row, closed_on_each, closers, closings_since, started_at, until_proved,
+};
+use super::site::{LOOK_AGAIN_AFTER, Open, Site, open_together};
 
 /// How many windows are opened at the same time, so that no request waits for its message too long.
 const OPENED_AT_ONCE: usize = 10;
 
-/// Another release is deployed over a running window: other packages, another template, other parameters.
-pub(super) async fn released_in_mid_window(site: Site<'_>) -> Row {
-    let stack = site.stack;
-    let open = site.open("PT120S").await;
+/// Another release is deployed over running windows: other packages, another template, other parameters.
+pub(super) async fn released_in_mid_window(sites: &[Site<'_>]) -> Vec<Row> {
+    let stack = sites[0].stack;
+    // As long as the first deployment took, twice, and a minute.
+    let took = stack
+        .setup_took()
+        .iter()
+        .find(|(part, _)| *part == "deploy");
+    let deploying = i64::try_from(took.unwrap().1.as_secs()).unwrap();
+    let opens = open_together(sites, 60 + 2 * deploying).await;
     let before = code_of(stack, "DisableLoginFunction").await;
     stack
         .deploy_again(&[("ClosingConcurrency", "5"), ("ReconcileMinutes", "1")])
         .await
         .unwrap();
     assert!(
-        Utc::now() < open.end,
+        Utc::now() < opens[0].end,
         "the release took longer than the window"
     );
     assert_ne!(
@@ -32,13 +43,14 @@ pub(super) async fn released_in_mid_window(site: Site<'_>) -> Row {
         before,
         "nothing new"
     );
-    assert!(
-        site.can_log_in(&open.role).await,
-        "the release closed the window"
-    );
-    let end = open.end;
-    let both = [Defence::StateMachine, Defence::Schedule];
-    closed(site, open, end, "another release in mid-window", &both).await
+    for (site, open) in sites.iter().zip(&opens) {
+        assert!(
+            site.can_log_in(&open.role).await,
+            "the release closed the window"
+        );
+    }
+    let fault = "another release in mid-window";
+    closed_on_each(sites, opens, None, fault, &BOTH).await
 }
 
 async fn code_of(stack: &Stack, function: &str) -> String {
@@ -54,20 +66,25 @@ async fn code_of(stack: &Stack, function: &str) -> String {
 }
 
 /// After a release with five concurrent closings, reconcile comes every minute by itself: all else is lost.
-pub(super) async fn only_reconcile_by_itself(site: Site<'_>) -> Row {
-    let open = site.open("PT600S").await;
-    delete_schedule(site.stack, &open).await;
-    switch_rule(site.stack, "disable-rule").await;
-    site.stack.stop_execution(open.execution()).await.unwrap();
+pub(super) async fn only_reconcile_by_itself(sites: &[Site<'_>]) -> Vec<Row> {
+    let stack = sites[0].stack;
+    let opens = open_together(sites, 600).await;
+    for open in &opens {
+        delete_schedule(stack, open).await;
+    }
+    switch_rule(stack, "disable-rule").await;
+    for open in &opens {
+        stack.stop_execution(open.execution()).await.unwrap();
+    }
     let due = Utc::now();
     let fault = "all lost, reconcile on its own pace of a minute";
-    let row = closed(site, open, due, fault, &[Defence::Reconcile]).await;
-    switch_rule(site.stack, "enable-rule").await;
-    row
+    let rows = closed_on_each(sites, opens, Some(due), fault, &[Defence::Reconcile]).await;
+    switch_rule(stack, "enable-rule").await;
+    rows
 }
 
 /// `n` windows on one cluster that end in the same second, each with a session.
-pub(super) async fn end_together(site: Site<'_>, n: usize, what: &str) -> Row {
+pub(super) async fn end_together(site: Site<'_>, n: usize, fault: &str) -> Row {
     // One more, to see how long an opening takes on this machine.
     let since = Utc::now();
     let first = site.open("PT60S").await;
@@ -85,7 +102,14 @@ pub(super) async fn end_together(site: Site<'_>, n: usize, what: &str) -> Row {
     assert!(Utc::now() < end, "{n} windows were not open before {end}");
     assert!(opens.iter().all(|open| open.end == end));
     let mut lags = all_closed(site, &opens, end).await;
-    let closed_by = tally(site.stack, &opens).await;
+    let rows = join_all(
+        opens
+            .iter()
+            .map(|open| until_proved(site.stack, &open.request_id)),
+    )
+    .await;
+    let closed_by = tally(site.stack, &opens, &rows).await;
+    let n_throttled = n_throttled(site.stack, &opens).await;
     until_proved(site.stack, &first.request_id).await;
     let mut n_survivors = 0;
     for open in opens {
@@ -97,27 +121,57 @@ pub(super) async fn end_together(site: Site<'_>, n: usize, what: &str) -> Row {
                 .is_err(),
         );
     }
-    assert_eq!(n_survivors, 0, "{what}");
+    assert_eq!(n_survivors, 0, "{fault}");
     lags.sort_unstable();
-    let (median, longest) = (lags[n / 2], lags[n - 1]);
     Row {
-        fault: format!("{what}; median {} ms", median.num_milliseconds()),
+        note: format!(
+            "median {} ms: {}; throttled {n_throttled} times",
+            lags[n / 2].num_milliseconds(),
+            parts_of_the_lag(&rows, end)
+        ),
         closed_by,
-        lag: Some(longest),
+        lag: Some(lags[n - 1]),
         n_survivors,
-        stopped_in: None,
+        ..Row::new(site, fault)
     }
 }
 
-/// Who closed how many of them.
-async fn tally(stack: &Stack, opens: &[Open]) -> String {
-    let mut rows = Vec::new();
+/// How many calls of disable-login by the windows' own executions found no room.
+async fn n_throttled(stack: &Stack, opens: &[Open]) -> usize {
+    let mut n_throttled = 0;
     for open in opens {
-        rows.push(until_proved(stack, &open.request_id).await);
+        let history = stack.history(open.execution()).await.unwrap();
+        let errors = history.calls.iter().filter_map(Call::error);
+        n_throttled += errors
+            .filter(|error| *error == "Lambda.TooManyRequestsException")
+            .count();
     }
-    let closings = closings(stack).await;
+    n_throttled
+}
+
+/// The medians of what the lags are made of, by the words of those who closed.
+fn parts_of_the_lag(rows: &[RequestRow], end: DateTime<Utc>) -> String {
+    let median_of = |name: &str| {
+        let moments = rows.iter().filter_map(|row| row.closing_moment(name));
+        let mut lags: Vec<i64> = moments.map(|at| (at - end).num_milliseconds()).collect();
+        lags.sort_unstable();
+        lags.get(lags.len() / 2).copied().unwrap_or_default()
+    };
+    format!(
+        "invoked {}, connected {}, refused {}, gone {}",
+        median_of("invoked_at"),
+        median_of("connected_at"),
+        median_of("login_refused_at"),
+        median_of("sessions_gone_at"),
+    )
+}
+
+/// Who closed how many of them.
+async fn tally(stack: &Stack, opens: &[Open], rows: &[RequestRow]) -> String {
+    let since = started_at(stack, opens[0].execution()).await;
+    let closings = closings_since(stack, since).await;
     let mut tally: BTreeMap<String, usize> = BTreeMap::new();
-    for (open, row) in opens.iter().zip(&rows) {
+    for (open, row) in opens.iter().zip(rows) {
         let closers = closers(stack, &closings, open, row).await;
         let defences: Vec<String> = closers
             .iter()

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 use xtask::callback;
@@ -12,7 +13,12 @@ use xtask::stack::{Execution, Stack, TARGET};
 
 use super::super::fixture::{Asked, SOON, ask_for, new_role_name, request_id};
 
+/// How often a server is asked: lags are measured by it.
 pub(super) const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
+/// How often records are looked at: they tell their own times, and the local AWS has other work to do.
+pub(super) const LOOK_AT_RECORDS_AFTER: Duration = Duration::from_millis(250);
+/// How much longer a window is for each further version on which one is opened at the same time.
+const LONGER_FOR_EACH_MORE: i64 = 6;
 
 /// A database in the catalogue.
 #[derive(Clone, Copy)]
@@ -162,6 +168,13 @@ impl<'a> Site<'a> {
         try_to_look(observer, role).await.unwrap()
     }
 
+    /// The version of the role's row: every opening and closing changes it.
+    pub(super) async fn row_version(&self, role: &str) -> String {
+        let query = "SELECT xmin::text FROM pg_authid WHERE rolname::text = $1";
+        let row = self.observer().await.query_one(query, &[&role]).await;
+        row.unwrap().get(0)
+    }
+
     /// Waits until the role has neither LOGIN nor sessions by the server's own word, however often the server goes
     /// away meanwhile, and returns when that was.
     pub(super) async fn until_closed(&self, role: &str, at_most: Duration) -> DateTime<Utc> {
@@ -201,6 +214,32 @@ impl<'a> Site<'a> {
             observer: self.observer().await,
         }
     }
+}
+
+/// Does the same on every version at the same time.
+pub(super) async fn on_each<'a, T>(
+    sites: &[Site<'a>],
+    part: impl AsyncFn(Site<'a>) -> T,
+) -> Vec<T> {
+    join_all(sites.iter().map(|site| part(*site))).await
+}
+
+/// Opens a window on every version. All of them end in the same second, `seconds` from now, and later the more there are.
+pub(super) async fn open_together(sites: &[Site<'_>], seconds: i64) -> Vec<Open> {
+    let end = Utc::now() + TimeDelta::seconds(lasting(sites, seconds));
+    let end = DateTime::from_timestamp(end.timestamp(), 0).unwrap();
+    let opens = on_each(sites, async |site| {
+        let change = json!({ "duration": null, "end": end.to_rfc3339() });
+        site.open_asked(site.ask(change).await).await
+    })
+    .await;
+    assert!(Utc::now() < end, "not all were open before their end");
+    opens
+}
+
+/// How many seconds a window lasts, if one is opened on every version at the same time.
+pub(super) fn lasting(sites: &[Site<'_>], seconds: i64) -> i64 {
+    seconds + LONGER_FOR_EACH_MORE * (i64::try_from(sites.len()).unwrap() - 1)
 }
 
 /// Approves what was asked, as the first approver.

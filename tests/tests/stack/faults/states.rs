@@ -5,16 +5,17 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::join;
 use xtask::stack::{Execution, Stack};
 use xtask::{callback, workspace};
 
-use super::super::fixture::{Asked, SOON, file, request_id, row_version};
-use super::database::{lock_out, readmit};
-use super::evidence::{Defence, Row, closed, until_its_end_was_seen};
+use super::super::fixture::{Asked, SOON, file, request_id};
+use super::database::{BOTH, lock_out, readmit};
+use super::evidence::{Defence, PROVED_WITHIN, Row, closed, until_its_end_was_seen};
 use super::functions::{let_run, throttle};
-use super::site::{LOOK_AGAIN_AFTER, Open, Site, approve};
+use super::site::{LOOK_AGAIN_AFTER, Open, Site, approve, on_each, open_together};
 
 /// Every state in which an execution of the deployed state machine can be stopped: it does not stay in others.
 pub(super) fn stoppable() -> BTreeSet<String> {
@@ -57,7 +58,7 @@ pub(super) async fn in_wait_until_end(site: Site<'_>) -> Row {
 /// While enable-login waits for somebody who holds the role's row: its call goes on and opens a window that is over.
 pub(super) async fn in_enable_login(site: Site<'_>) -> Row {
     let asked = site.ask(json!({ "duration": "PT300S" })).await;
-    let before = row_version(site.stack, &asked.role).await;
+    let before = site.row_version(&asked.role).await;
     let row = site.hold_row(&asked.role).await;
     approve(&asked).await;
     row.until_waited_for_by("latchkey_opener").await;
@@ -68,7 +69,7 @@ pub(super) async fn in_enable_login(site: Site<'_>) -> Row {
     let role = open.role.clone();
     let closed =
         closed_after_stopping(site, open, stopped_at, "Enable Login", &[Defence::Event]).await;
-    let after = row_version(site.stack, &role).await;
+    let after = site.row_version(&role).await;
     assert_ne!(after, before, "neither LOGIN nor NOLOGIN came through");
     closed
 }
@@ -86,42 +87,70 @@ pub(super) async fn in_disable_login(site: Site<'_>) -> Row {
 }
 
 /// The topic takes nothing, as with a broken policy: asking and announcing take their time, and are stopped.
-pub(super) async fn in_what_sends_messages(site: Site<'_>) -> Vec<Row> {
-    let stack = site.stack;
-    let (ends, opens) = join!(
-        site.open("PT30S"),
-        site.ask(json!({ "duration": "PT300S" }))
-    );
-    let role = site.new_role().await;
+pub(super) async fn in_what_sends_messages(sites: &[Site<'_>]) -> Vec<Row> {
+    let stack = sites[0].stack;
+    let prepared = on_each(sites, async |site| {
+        let role = site.new_role().await;
+        (site.ask(json!({ "duration": "PT300S" })).await, role)
+    });
+    let (ends, prepared) = join!(open_together(sites, 30), prepared);
     let topic = DeafTopic::make(stack).await;
-    let asks = file(stack, &role, json!({})).await;
-
-    let asking = async {
-        stop_in(stack, &asks, "Ask Approvers").await;
-        until_never_opened(site, &asks, &role, "Ask Approvers").await
-    };
-    let opened = async {
-        let open = site.approve_and_log_in(opens).await;
-        stop_in(stack, open.execution(), "Announce Opened").await;
-        let due = Utc::now();
-        closed_after_stopping(site, open, due, "Announce Opened", &[Defence::Event]).await
-    };
-    let outcome = async {
-        stop_in(stack, ends.execution(), "Announce Outcome").await;
-        let end = ends.end;
-        let allowed = [Defence::StateMachine, Defence::Schedule];
-        closed_after_stopping(site, ends, end, "Announce Outcome", &allowed).await
-    };
-    let rows = join!(asking, opened, outcome);
+    let stopping = sites.iter().zip(prepared).zip(ends);
+    let rows = stopping.map(async |((site, (opens, role)), ends)| {
+        let rows = join!(
+            stopped_asking(*site, &role),
+            stopped_announcing_opened(*site, opens),
+            stopped_announcing_outcome(*site, ends)
+        );
+        [rows.0, rows.1, rows.2]
+    });
+    let rows = join_all(rows).await;
     topic.hear_again(stack).await;
-    vec![rows.0, rows.1, rows.2]
+    rows.into_iter().flatten().collect()
+}
+
+async fn stopped_asking(site: Site<'_>, role: &str) -> Row {
+    let request = json!({ "target": site.target });
+    let asks = file(site.stack, role, request).await;
+    stop_in(site.stack, &asks, "Ask Approvers").await;
+    until_never_opened(site, &asks, role, "Ask Approvers").await
+}
+
+async fn stopped_announcing_opened(site: Site<'_>, asked: Asked) -> Row {
+    let open = site.approve_and_log_in(asked).await;
+    stop_in(site.stack, open.execution(), "Announce Opened").await;
+    let due = Utc::now();
+    closed_after_stopping(site, open, due, "Announce Opened", &[Defence::Event]).await
+}
+
+async fn stopped_announcing_outcome(site: Site<'_>, open: Open) -> Row {
+    stop_in(site.stack, open.execution(), "Announce Outcome").await;
+    let end = open.end;
+    closed_after_stopping(site, open, end, "Announce Outcome", &BOTH).await
 }
 
 /// Our own passwords do not work any more, and the topic takes nothing: closing fails, round after round.
-pub(super) async fn in_what_follows_a_failure(site: Site<'_>) -> Vec<Row> {
-    let stack = site.stack;
-    let (pages, waits, fails) = join!(site.open("PT60S"), site.open("PT60S"), site.ask(json!({})));
+pub(super) async fn in_what_follows_a_failure(sites: &[Site<'_>]) -> Vec<Row> {
+    let stack = sites[0].stack;
+    let asking = on_each(sites, async |site| site.ask(json!({})).await);
+    let (pages, waits, asked) = join!(open_together(sites, 60), open_together(sites, 60), asking);
     let topic = DeafTopic::make(stack).await;
+    let failing = sites.iter().zip(pages).zip(waits).zip(asked);
+    let rows = failing.map(async |(((site, pages), waits), fails)| {
+        stopped_after_a_failure(*site, pages, waits, fails).await
+    });
+    let rows = join_all(rows).await;
+    topic.hear_again(stack).await;
+    rows.into_iter().flatten().collect()
+}
+
+async fn stopped_after_a_failure(
+    site: Site<'_>,
+    pages: Open,
+    waits: Open,
+    fails: Asked,
+) -> [Row; 3] {
+    let stack = site.stack;
     let closer = lock_out(site, "latchkey_closer").await;
     let opener = lock_out(site, "latchkey_opener").await;
     approve(&fails).await;
@@ -130,41 +159,63 @@ pub(super) async fn in_what_follows_a_failure(site: Site<'_>) -> Vec<Row> {
         stop_in(stack, &execution, "Announce Failed").await;
         until_never_opened(site, &execution, &fails.role, "Announce Failed").await
     };
-    let paging = stack.wait_for_state(pages.execution(), "Announce Close Failing", SOON);
-    let (failed, paged) = join!(failing, paging);
-    paged.unwrap();
+    let paging = stack.wait_for_state(pages.execution(), "Announce Close Failing", PROVED_WITHIN);
+    let stopping = async {
+        paging.await.unwrap();
+        stop_in(stack, pages.execution(), "Announce Close Failing").await;
+        let waiting = "Wait Before Closing Again";
+        stop_in(stack, waits.execution(), waiting).await;
+        readmit(site, "latchkey_closer", &closer).await;
+    };
+    let (failed, ()) = join!(failing, stopping);
     readmit(site, "latchkey_opener", &opener).await;
-    readmit(site, "latchkey_closer", &closer).await;
-    stop_in(stack, pages.execution(), "Announce Close Failing").await;
-    stop_in(stack, waits.execution(), "Wait Before Closing Again").await;
-    topic.hear_again(stack).await;
     let (end_1, end_2) = (pages.end, waits.end);
     let allowed = [Defence::Event, Defence::Schedule];
     let closed = join!(
         closed_after_stopping(site, pages, end_1, "Announce Close Failing", &allowed),
         closed_after_stopping(site, waits, end_2, "Wait Before Closing Again", &allowed),
     );
-    vec![failed, closed.0, closed.1]
+    [failed, closed.0, closed.1]
 }
 
 /// Functions that get no concurrency: whatever calls them tries again, and is stopped meanwhile.
-pub(super) async fn in_what_a_throttled_function_holds(site: Site<'_>) -> Vec<Row> {
-    let stack = site.stack;
-    let settles = site.ask(json!({})).await;
-    let settles_id = request_id(stack, &settles.execution).await;
-    let token = stack.task_token(&settles_id, SOON).await.unwrap();
-    let (role_1, role_2) = join!(site.new_role(), site.new_role());
+pub(super) async fn in_what_a_throttled_function_holds(sites: &[Site<'_>]) -> Vec<Row> {
+    let stack = sites[0].stack;
+    let prepared = on_each(sites, async |site| {
+        let settles = site.ask(json!({})).await;
+        let settles_id = request_id(stack, &settles.execution).await;
+        let token = stack.task_token(&settles_id, SOON).await.unwrap();
+        (
+            settles,
+            token,
+            [site.new_role().await, site.new_role().await],
+        )
+    })
+    .await;
+    let file_and_stop = async |state: &str, which: usize| {
+        let stopping = sites
+            .iter()
+            .zip(&prepared)
+            .map(async |(site, (_, _, roles))| {
+                let request = json!({ "target": site.target });
+                let execution = file(stack, &roles[which], request).await;
+                stop_in(stack, &execution, state).await;
+                execution
+            });
+        join_all(stopping).await
+    };
 
     throttle(stack, "EnableLoginFunction").await;
-    let checks = file(stack, &role_1, json!({})).await;
-    stop_in(stack, &checks, "Preflight").await;
+    let checks = file_and_stop("Preflight", 0).await;
     throttle(stack, "ComputeWaitFunction").await;
-    let comes_in = file(stack, &role_2, json!({})).await;
-    stop_in(stack, &comes_in, "Compute Wait").await;
+    let comes_in = file_and_stop("Compute Wait", 1).await;
     throttle(stack, "ApprovalFunction").await;
-    // Awake without a decision, as after a callback that somebody forged.
-    wake(stack, &token).await;
-    stop_in(stack, &settles.execution, "Settle Decision").await;
+    let settling = prepared.iter().map(async |(settles, token, _)| {
+        // Awake without a decision, as after a callback that somebody forged.
+        wake(stack, token).await;
+        stop_in(stack, &settles.execution, "Settle Decision").await;
+    });
+    join_all(settling).await;
     for function in [
         "EnableLoginFunction",
         "ComputeWaitFunction",
@@ -172,15 +223,20 @@ pub(super) async fn in_what_a_throttled_function_holds(site: Site<'_>) -> Vec<Ro
     ] {
         let_run(stack, function).await;
     }
-    let rows = join!(
-        until_never_opened(site, &checks, &role_1, "Preflight"),
-        until_never_opened(site, &comes_in, &role_2, "Compute Wait"),
-        until_never_opened(site, &settles.execution, &settles.role, "Settle Decision"),
-    );
-    let answer = callback::approve(&settles.link, &settles.role, "").await;
-    answer.unwrap();
-    assert!(!site.can_log_in(&settles.role).await);
-    vec![rows.0, rows.1, rows.2]
+    let stopped = sites.iter().zip(&prepared).zip(checks).zip(comes_in);
+    let rows = stopped.map(async |(((site, prepared), checks), comes_in)| {
+        let (settles, _, [role_1, role_2]) = prepared;
+        let rows = join!(
+            until_never_opened(*site, &checks, role_1, "Preflight"),
+            until_never_opened(*site, &comes_in, role_2, "Compute Wait"),
+            until_never_opened(*site, &settles.execution, &settles.role, "Settle Decision"),
+        );
+        let answer = callback::approve(&settles.link, &settles.role, "").await;
+        answer.unwrap();
+        assert!(!site.can_log_in(&settles.role).await);
+        [rows.0, rows.1, rows.2]
+    });
+    join_all(rows).await.into_iter().flatten().collect()
 }
 
 async fn wake(stack: &Stack, token: &str) {
@@ -227,11 +283,10 @@ async fn until_never_opened(site: Site<'_>, execution: &Execution, role: &str, s
     assert_eq!(seen.valid_until, None, "{state}: it was opened");
     assert!(!site.can_log_in(role).await, "{state}");
     Row {
-        fault: stopped(state),
         closed_by: format!("never opened ({})", Defence::Event),
-        lag: None,
         n_survivors: seen.n_sessions,
         stopped_in: Some(state.to_owned()),
+        ..Row::new(site, &stopped(state))
     }
 }
 
