@@ -33,7 +33,7 @@ pub enum Finding {
     Replication,
     /// Row-level security does not hold for it.
     BypassRowSecurity,
-    /// It may end the sessions of everybody who is no superuser, Latchkey's too, and so draw out its own closing.
+    /// It may end the sessions of everybody who is no superuser, Latchkey's too, and so hold up its own closing.
     EndsSessions,
 }
 

@@ -50,7 +50,7 @@ pub static ENGLISH: Texts = Texts {
         creates_databases: "May create databases.",
         replicates: "May copy the whole cluster (REPLICATION).",
         bypasses_row_security: "Sees and changes every row, whatever row-level security says.",
-        ends_sessions: "May end other people's sessions, Latchkey's too: it can draw out its own closing, not prevent it.",
+        ends_sessions: "May end other people's sessions, Latchkey's too, and so hold up its own closing.",
         rights: "Rights",
         and_more: |n_more| format!("{n_more} more"),
         other_windows: "Other windows of this role",

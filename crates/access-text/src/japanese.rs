@@ -53,7 +53,7 @@ pub static JAPANESE: Texts = Texts {
         creates_databases: "データベースを作成できます。",
         replicates: "クラスター全体を複製できます（レプリケーション権限）。",
         bypasses_row_security: "行レベルセキュリティの対象外で、すべての行を参照・変更できます。",
-        ends_sessions: "他の利用者のセッションを切断できます。Latchkey のセッションも切断できるため、自分が閉じられるのを遅らせることはできますが、防ぐことはできません。",
+        ends_sessions: "他の利用者のセッションを切断できます。Latchkey のセッションも切断できるため、自分が閉じられるのを妨げることがあります。",
         rights: "権限",
         and_more: |n_more| format!("他{n_more}件"),
         other_windows: "このロールの他の利用時間",

@@ -518,7 +518,7 @@ fn findings(state: RoleState, powers: RolePowers) -> Vec<Finding> {
         (powers.create_role, Finding::CreateRole),
         (powers.create_database, Finding::CreateDatabase),
         (powers.replication, Finding::Replication),
-        // Not refused: rds_superuser has it, and closing comes to its end all the same, only later.
+        // Not refused, because rds_superuser has it.
         (powers.end_sessions, Finding::EndsSessions),
         (powers.bypass_row_security, Finding::BypassRowSecurity),
     ];
