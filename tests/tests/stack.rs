@@ -8,6 +8,7 @@ mod stack {
     mod asking;
     mod attacks;
     mod deciding;
+    mod eligibility;
     mod endings;
     mod fixture;
     mod notices;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use access_core::catalogue::{self, Database, Person, RolePolicy};
 use access_core::request::{Found, RequestDraft};
-use access_core::{Faults, PersonId, RoleName, TargetId};
+use access_core::{Faults, PersonId, Request, RoleName, TargetId};
 use aws_sdk_ssm::Client;
 use serde_json::Value;
 
@@ -44,11 +44,31 @@ impl Catalogue {
     /// # Errors
     /// [`Error::Catalogue`] if Parameter Store cannot be read, [`Error::CatalogueFaulty`] if a document is faulty.
     pub async fn find(&self, draft: &RequestDraft) -> Result<Found, Error> {
-        let (database, role) = match &draft.target {
+        let (target, role) = (draft.target.as_ref(), draft.role.as_ref());
+        self.look_up(target, role, draft.requester.as_ref()).await
+    }
+
+    /// Everything that the catalogue says by now about the names in a request.
+    ///
+    /// # Errors
+    /// As [`Catalogue::find`].
+    pub async fn find_again(&self, request: &Request) -> Result<Found, Error> {
+        let requester = Some(&request.requester.id);
+        self.look_up(Some(&request.target), Some(&request.role), requester)
+            .await
+    }
+
+    async fn look_up(
+        &self,
+        target: Option<&TargetId>,
+        role: Option<&RoleName>,
+        requester: Option<&PersonId>,
+    ) -> Result<Found, Error> {
+        let (database, role) = match target {
             None => (None, None),
             Some(target) => {
                 let role = async {
-                    match &draft.role {
+                    match role {
                         Some(role) => self.role(target, role).await,
                         None => Ok(None),
                     }
@@ -56,7 +76,7 @@ impl Catalogue {
                 tokio::try_join!(self.database(target), role)?
             }
         };
-        let mut wanted: BTreeSet<PersonId> = draft.requester.iter().cloned().collect();
+        let mut wanted: BTreeSet<PersonId> = requester.into_iter().cloned().collect();
         if let Some((policy, _)) = &role {
             wanted.extend(policy.approvers.iter().chain(&policy.operators).cloned());
         }

@@ -479,8 +479,8 @@ impl Table {
         counted.map_or(Ok(0), |item| count(&item, "n_armed", &key))
     }
 
-    /// Arms a window: its row stands before the role is opened, and only for an approved request, and only beside the
-    /// `n_armed` windows that it was checked with. `false` if there are more by now, or if the request is not approved
+    /// Arms a window, which may be shorter than the approved one: its row stands before the role is opened, and only for
+    /// an approved request, and only beside the `n_armed` windows that it was checked with. `false` if there are more by now, or if the request is not approved
     /// any more: read again.
     ///
     /// # Errors
@@ -504,9 +504,11 @@ impl Table {
         let put = self.put_window(&request.target, &request.role, &row);
         let open = self
             .update_request(id)
-            .update_expression("SET #status = :open")
+            .update_expression("SET #status = :open, #window = :window")
             .condition_expression("#status = :approved")
             .expression_attribute_names("#status", "status")
+            .expression_attribute_names("#window", "window")
+            .expression_attribute_values(":window", json(&window))
             .expression_attribute_values(":open", text(Status::Open.as_str()))
             .expression_attribute_values(":approved", text(Status::Approved.as_str()));
         let counted = self

@@ -71,6 +71,8 @@ pub enum FaultName {
     WindowTooLongForDatabase,
     /// The recorded votes do not prove that enough people approved what was shown.
     NotApproved,
+    /// The catalogue has changed since the request was made, and does not allow it any more.
+    CatalogueChanged,
     /// The window has ended, or was ended, before it could be opened.
     WindowOver,
     /// The catalogue does not say which IAM principals the requester is, so nobody could read the window's password.
@@ -128,6 +130,7 @@ impl FaultName {
             Self::PreparedTransaction => "PreparedTransaction",
             Self::WindowTooLongForDatabase => "WindowTooLongForDatabase",
             Self::NotApproved => "NotApproved",
+            Self::CatalogueChanged => "CatalogueChanged",
             Self::WindowOver => "WindowOver",
             Self::NoPrincipals => "NoPrincipals",
             Self::RoleInUse => "RoleInUse",

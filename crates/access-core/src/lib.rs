@@ -8,6 +8,7 @@ pub mod converge;
 pub mod decision;
 pub mod document;
 pub mod drift;
+pub mod eligibility;
 pub mod fault;
 pub mod finding;
 pub mod grant;

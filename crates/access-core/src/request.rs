@@ -645,7 +645,7 @@ pub(crate) mod tests {
             .with_timezone(&Utc)
     }
 
-    fn found() -> Found {
+    pub(crate) fn found() -> Found {
         let mut faults = Faults::new();
         let database = json!({
             "host": "db.example.com", "database": "latchkey", "ca": "rds", "time_zone": "Europe/Berlin",

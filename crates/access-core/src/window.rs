@@ -40,6 +40,12 @@ impl Window {
         self.end - self.start
     }
 
+    /// Whether `other` lies inside, or is the same.
+    #[must_use]
+    pub fn contains(&self, other: &Window) -> bool {
+        self.start <= other.start && other.end <= self.end
+    }
+
     /// Whether `now` lies inside.
     #[must_use]
     pub fn covers(&self, now: DateTime<Utc>) -> bool {

@@ -1,5 +1,6 @@
 //! Preflight, and converge with the right to open.
 
+use access_aws::catalogue::Catalogue;
 use access_aws::schedule::EndSchedules;
 use access_aws::seal::SealingKey;
 use access_aws::table::{FactsTaken, ServerPin, StoredRequest, Table};
@@ -7,9 +8,10 @@ use access_aws::window_secret::WindowSecretMaker;
 use access_contract::payload::{Answer, EnableLogin, Outcome};
 use access_contract::{ErrorName, Status, seal};
 use access_core::converge::carry_out::{self, Opening};
+use access_core::eligibility::{self, Eligible};
 use access_core::overlap::{self, InUse};
 use access_core::{
-    Fault, FaultName, Finding, Request, RequestId, Window, WindowSpec, decision, time,
+    Fault, FaultName, Finding, Request, RequestId, Vote, Window, WindowSpec, decision, time,
 };
 use access_postgres::{Connection, RolePowers, RoleState, SystemIdentifier, WindowPassword};
 use chrono::{DateTime, Duration, Utc};
@@ -32,6 +34,7 @@ const BETWEEN_LOOKS: Duration = Duration::seconds(2);
 const FACTS_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
 
 pub(crate) struct Handler {
+    pub(crate) catalogue: Catalogue,
     pub(crate) table: Table,
     pub(crate) vote_key: SealingKey,
     pub(crate) end_schedules: EndSchedules,
@@ -128,7 +131,8 @@ impl Handler {
         if now >= window.end() {
             return self.refuse(id, vec![over()]).await;
         }
-        if !self.is_proved_approved(&stored, window).await? {
+        let votes = self.verified_votes(&stored).await?;
+        if !is_proved_approved(&stored.request, &votes, window) {
             tracing::error!(request_id = %id, "the recorded votes do not prove the approval");
             let message = "ask again: the recorded votes do not prove that enough people approved this request";
             return self
@@ -150,6 +154,22 @@ impl Handler {
                     )],
                 )
                 .await;
+        }
+        let found = self
+            .catalogue
+            .find_again(&stored.request)
+            .await
+            .map_err(aws)?;
+        let eligible = eligibility::check_again(&stored.request, &votes, window, &found);
+        let Eligible {
+            request: stricter,
+            window,
+        } = match eligible {
+            Ok(eligible) => eligible,
+            Err(faults) => return self.refuse(id, faults).await,
+        };
+        if now >= window.end() {
+            return self.refuse(id, vec![over()]).await;
         }
         let located = self
             .reach
@@ -174,7 +194,7 @@ impl Handler {
             return self.refuse(id, faults).await;
         }
         if stored.status == Status::Approved
-            && let Some(refused) = self.arm(&stored.request, window).await?
+            && let Some(refused) = self.arm(&stricter, window).await?
         {
             return Ok(refused);
         }
@@ -414,12 +434,8 @@ impl Handler {
         }
     }
 
-    /// Counts only votes whose seal KMS verifies; neither the recorded decision nor the callback is believed.
-    async fn is_proved_approved(
-        &self,
-        stored: &StoredRequest,
-        window: Window,
-    ) -> Result<bool, Failure> {
+    /// The votes whose seal KMS verifies: only they count.
+    async fn verified_votes(&self, stored: &StoredRequest) -> Result<Vec<Vote>, Failure> {
         let request = &stored.request;
         let mut votes = Vec::new();
         for sealed in self.table.votes(&request.request_id).await.map_err(aws)? {
@@ -435,8 +451,7 @@ impl Handler {
                 tracing::error!(request_id = %request.request_id, approver = %sealed.vote.approver, "vote with a wrong seal");
             }
         }
-        let decision = decision::tally(request, &votes, request.decide_by);
-        Ok(decision::approved_window(request, &votes, &decision) == Some(window))
+        Ok(votes)
     }
 
     /// What the database refuses for good becomes an answer to the requester; the rest is a failure.
@@ -465,6 +480,13 @@ impl Handler {
         tracing::info!(request_id = %id, n_faults = faults.len(), "request refused");
         Ok(Outcome::Refused { faults })
     }
+}
+
+/// Whether these votes leave `window`, or more; neither the recorded decision nor the callback is believed. A window that
+/// was armed may be shorter than they left it.
+fn is_proved_approved(request: &Request, votes: &[Vote], window: Window) -> bool {
+    let decision = decision::tally(request, votes, request.decide_by);
+    decision::approved_window(request, votes, &decision).is_some_and(|left| left.contains(&window))
 }
 
 /// The server that preflight saw.

@@ -1,5 +1,6 @@
 //! enable-login: says whether a role could be opened, and opens it for an approved window. The only function that may.
 
+use access_aws::catalogue::Catalogue;
 use access_aws::clients::{environment, sdk_config};
 use access_aws::schedule::{EndSchedules, Settings};
 use access_aws::seal::SealingKey;
@@ -16,6 +17,10 @@ async fn main() -> Result<(), RuntimeError> {
     lambda_shell::start_logging();
     let config = sdk_config()?;
     let handler = handler::Handler {
+        catalogue: Catalogue::new(
+            aws_sdk_ssm::Client::new(&config),
+            environment("LATCHKEY_CATALOGUE_PREFIX")?,
+        ),
         table: Table::new(
             aws_sdk_dynamodb::Client::new(&config),
             environment("LATCHKEY_TABLE")?,

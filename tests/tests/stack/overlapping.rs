@@ -27,7 +27,7 @@ async fn somebody(stack: &Stack, id: &str, name: &str) -> Keys {
 }
 
 /// Asks for `role` through the front door as whoever has `keys`.
-async fn ask_as(stack: &Stack, keys: &Keys, role: &str, change: Value) -> Execution {
+pub(super) async fn ask_as(stack: &Stack, keys: &Keys, role: &str, change: Value) -> Execution {
     let mut document = Stack::request_document(role, "PT30S");
     merge(&mut document, json!({ "requester": null }));
     merge(&mut document, change);
