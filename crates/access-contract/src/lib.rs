@@ -11,7 +11,7 @@ pub mod status;
 
 pub use asking::{Asked, Confirmation};
 pub use error_name::ErrorName;
-pub use link::{Link, LinkError};
+pub use link::{Link, LinkError, Purpose};
 pub use payload::TaskToken;
 pub use status::Status;
 

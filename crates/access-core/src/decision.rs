@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::names::PersonId;
 use crate::overlap::InUse;
 use crate::request::Request;
-use crate::window::{Narrowing, Window, WindowSpec};
+use crate::window::{Narrowing, Window};
 
 /// What one approver said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -178,7 +178,7 @@ pub fn check_approval(
             let earliest = asked.start();
             return Err(CannotApprove::StartTooEarly { earliest });
         }
-        let latest = latest_end(request);
+        let latest = request.latest_end();
         if narrowing.end().is_some_and(|end| end > latest) {
             return Err(CannotApprove::EndTooLate { latest });
         }
@@ -195,15 +195,6 @@ pub fn check_approval(
         return Err(CannotApprove::TooShortTogether { left, least });
     }
     Ok(())
-}
-
-/// The last moment at which the window can end, whenever it is approved.
-fn latest_end(request: &Request) -> DateTime<Utc> {
-    match request.window {
-        WindowSpec::Fixed { window } => window.end(),
-        WindowSpec::UntilEnd { end } => end,
-        WindowSpec::ForDuration { seconds } => request.decide_by + Duration::seconds(seconds),
-    }
 }
 
 /// The votes that count, in the order of their times, a rejection first: those of its approvers, the first of each, and
@@ -256,6 +247,7 @@ mod tests {
     use super::*;
     use crate::catalogue::DecideBy;
     use crate::request::tests::request;
+    use crate::window::WindowSpec;
 
     fn vote(request: &Request, who: &str, verdict: Verdict, second: i64) -> Vote {
         Vote {

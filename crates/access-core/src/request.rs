@@ -175,14 +175,30 @@ impl Request {
         }
     }
 
-    /// The name of a person in it; the id if it does not know them.
+    /// The person of this id, if they have a part in it.
     #[must_use]
-    pub fn name_of<'a>(&'a self, person: &'a PersonId) -> &'a str {
+    pub fn person(&self, id: &PersonId) -> Option<&PersonRef> {
         std::iter::once(&self.requester)
             .chain(&self.approvers)
             .chain(&self.operators)
-            .find(|known| known.id == *person)
+            .find(|known| known.id == *id)
+    }
+
+    /// The name of a person in it; the id if it does not know them.
+    #[must_use]
+    pub fn name_of<'a>(&'a self, person: &'a PersonId) -> &'a str {
+        self.person(person)
             .map_or(person.as_str(), |known| known.name.as_str())
+    }
+
+    /// The last moment at which its window can end, whenever it is approved.
+    #[must_use]
+    pub fn latest_end(&self) -> DateTime<Utc> {
+        match self.window {
+            WindowSpec::Fixed { window } => window.end(),
+            WindowSpec::UntilEnd { end } => end,
+            WindowSpec::ForDuration { seconds } => self.decide_by + Duration::seconds(seconds),
+        }
     }
 }
 

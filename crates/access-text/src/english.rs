@@ -3,7 +3,9 @@
 use access_core::{Grant, Language};
 use chrono::TimeDelta;
 
-use crate::texts::{FormTexts, MessageTexts, OutcomeTexts, RequestTexts, Texts, Words};
+use crate::texts::{
+    EndingTexts, FormTexts, MessageTexts, OutcomeTexts, RequestTexts, Texts, Words,
+};
 
 /// English.
 pub static ENGLISH: Texts = Texts {
@@ -238,6 +240,27 @@ pub static ENGLISH: Texts = Texts {
         },
         never_asks: "Latchkey never asks for a password.",
     },
+    ending: EndingTexts {
+        cancel: "Take this request back",
+        cancel_means: "Nothing opens, and everybody concerned is told who took it back and why.",
+        cancel_now: "Take it back",
+        end_window: "End this window now",
+        end_window_means: "The login is closed at once and its sessions are ended, with what they have not committed. Everybody concerned is told who ended it and why.",
+        end_window_now: "End it now",
+        ending_as: |name| {
+            format!("You do it as {name}. This link is yours alone: do not pass it on.")
+        },
+        reason: "Why",
+        reason_hint: |max_chars| format!("The others read it. At most {max_chars} characters."),
+        reason_missing: "Write why; the others read it.",
+        reason_too_long: |max_chars, n_chars| {
+            format!("Shorten the reason to {max_chars} characters; it has {n_chars}.")
+        },
+        type_role: "To end it, type the name of the role:",
+        type_role_hint: "This tells a person from a mail scanner.",
+        role_does_not_match: |role| format!("To end it, type the name of the role exactly: {role}"),
+        not_pressed: |button| format!("Press “{button}”."),
+    },
     outcome: OutcomeTexts {
         approved_waits: "Your approval is recorded",
         approved_waits_for: |n_missing| {
@@ -262,6 +285,13 @@ pub static ENGLISH: Texts = Texts {
         already_rejected: "This request was rejected and is over. Nothing opens.",
         already_refused: "This request was refused, because it could not be opened. Nothing was opened.",
         already_cancelled: "This request was taken back before it was opened. Nothing opens.",
+        waits: "Waiting for approval",
+        still_waits: "This request waits for decisions. Nothing is open because of it.",
+        open: "The login is open",
+        over: "The window is over",
+        closing_now: "The window of this request is over, and the login is being closed now. A message says when that is proved.",
+        refused: "Refused",
+        cancelled: "Taken back",
         expired: "Too late: this request has expired",
         expired_at: |decide_by| format!("It could be decided until {decide_by}."),
         window_passed: |end| format!("The time asked for ended at {end}."),
@@ -296,9 +326,17 @@ pub static ENGLISH: Texts = Texts {
         },
         decide_here: "Look at it and decide here:",
         link_is_personal: "This link is yours alone. Whoever holds it can decide in your name, so do not forward this message. Opening the link decides nothing.",
+        accepted_subject: |target| format!("Latchkey: request waits for approval for {target}"),
+        accepted: |role, target| {
+            format!(
+                "The request for role {role} on {target} waits for approval; those who decide have been asked. If you have not made it, take it back and tell the platform team."
+            )
+        },
+        end_here: "To end it before its time, say why here:",
+        end_link_is_personal: "This link is yours alone. Whoever holds it can end this request and its window in your name, and nothing else. Opening the link ends nothing.",
         approved_subject: |target| format!("Latchkey: request approved for {target}"),
         approved: |role, target| format!("The request for role {role} on {target} was approved."),
-        already_handled: "Already handled: the decisions below were enough. There is nothing left for you to do, and your link only shows how it went.",
+        already_handled: "Already handled: the decisions below were enough. There is nothing left for you to do. Your link shows how it went, and ends it while there is something to end.",
         ends_soon_subject: |target| format!("Latchkey: login closes soon on {target}"),
         ends_soon: |role, target, end| {
             format!("The login of role {role} on {target} closes at {end}.")

@@ -88,12 +88,10 @@ pub enum FormProblem {
     CannotApprove(CannotApprove),
 }
 
-impl Typed {
-    /// The comment with one character for each line break. Browsers send CR LF
-    /// (<https://html.spec.whatwg.org/#multipart-form-data>); a person counts one.
-    fn plain_comment(&self) -> String {
-        self.comment.replace("\r\n", "\n").trim().to_owned()
-    }
+/// What was typed into a text area, with one character for each line break. Browsers send CR LF
+/// (<https://html.spec.whatwg.org/#multipart-form-data>); a person counts one.
+pub(crate) fn plain_text_area(typed: &str) -> String {
+    typed.replace("\r\n", "\n").trim().to_owned()
 }
 
 impl Draft {
@@ -101,7 +99,7 @@ impl Draft {
     #[must_use]
     pub fn new(problem: FormProblem, typed: Typed) -> Self {
         let typed = Typed {
-            comment: typed.plain_comment(),
+            comment: plain_text_area(&typed.comment),
             start: shown(&typed.start),
             end: shown(&typed.end),
             ..typed
@@ -115,7 +113,7 @@ impl Draft {
 /// # Errors
 /// A [`FormProblem`] if the answer is incomplete: show the form again with a [`Draft`].
 pub fn read_form(typed: &Typed, role_name: &str, zone: Tz) -> Result<Answer, FormProblem> {
-    let comment = typed.plain_comment();
+    let comment = plain_text_area(&typed.comment);
     match typed.decision.as_deref() {
         _ if comment.chars().count() > COMMENT_MAX_CHARS => Err(FormProblem::CommentTooLong),
         Some(DECISION_APPROVE) if !same_name(&typed.role, role_name) => {

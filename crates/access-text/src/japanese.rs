@@ -4,7 +4,9 @@ use access_core::{Grant, Language};
 use chrono::{Datelike, NaiveDate, TimeDelta, Weekday};
 
 use crate::ENGLISH;
-use crate::texts::{FormTexts, MessageTexts, OutcomeTexts, RequestTexts, Texts, Words};
+use crate::texts::{
+    EndingTexts, FormTexts, MessageTexts, OutcomeTexts, RequestTexts, Texts, Words,
+};
 
 /// Japanese.
 pub static JAPANESE: Texts = Texts {
@@ -238,6 +240,33 @@ pub static JAPANESE: Texts = Texts {
         },
         never_asks: "Latchkeyがパスワードをお尋ねすることはありません。",
     },
+    ending: EndingTexts {
+        cancel: "この申請を取り消す",
+        cancel_means: "ログインは許可されません。取り消した人と理由を関係者全員にお知らせします。",
+        cancel_now: "取り消す",
+        end_window: "利用時間を今すぐ終了する",
+        end_window_means: "ログインは直ちに停止し、残っているセッションは切断され、コミットしていない変更は失われます。終了した人と理由を関係者全員にお知らせします。",
+        end_window_now: "今すぐ終了する",
+        ending_as: |name| {
+            format!(
+                "{name} さんとして終了します。このリンクはご本人専用です。他の人に渡さないでください。"
+            )
+        },
+        reason: "理由",
+        reason_hint: |max_chars| {
+            format!("関係者に伝わります。{max_chars}文字以内で入力してください。")
+        },
+        reason_missing: "理由を記入してください。関係者に伝わります。",
+        reason_too_long: |max_chars, n_chars| {
+            format!("理由は{max_chars}文字以内にしてください（現在{n_chars}文字）。")
+        },
+        type_role: "終了する場合は、次のロール名を入力してください：",
+        type_role_hint: "メールの自動検査による誤操作を防ぐためです。",
+        role_does_not_match: |role| {
+            format!("終了するには、ロール名を正確に入力してください：{role}")
+        },
+        not_pressed: |button| format!("「{button}」を押してください。"),
+    },
     outcome: OutcomeTexts {
         approved_waits: "承認を記録しました",
         approved_waits_for: |n_missing| {
@@ -259,6 +288,13 @@ pub static JAPANESE: Texts = Texts {
         already_rejected: "この申請は却下され、終了しました。ログインは許可されません。",
         already_refused: "この申請は開始できないため、受け付けられませんでした。ログインは許可されていません。",
         already_cancelled: "この申請は、開始前に取り消されました。ログインは許可されません。",
+        waits: "承認を待っています",
+        still_waits: "この申請は回答を待っています。この申請によるログインは許可されていません。",
+        open: "ログインできる状態です",
+        over: "利用時間は終了しました",
+        closing_now: "この申請の利用時間は終了し、ログインを停止しています。停止を確認した時点でお知らせします。",
+        refused: "受け付けられませんでした",
+        cancelled: "取り消されました",
         expired: "期限を過ぎています",
         expired_at: |decide_by| format!("この申請の回答期限は {decide_by} でした。"),
         window_passed: |end| format!("申請された時間は {end} に終了しました。"),
@@ -293,9 +329,17 @@ pub static JAPANESE: Texts = Texts {
         },
         decide_here: "内容の確認と回答はこちらからお願いします：",
         link_is_personal: "このリンクはご本人専用です。リンクを知っている人は誰でもあなたの名前で回答できるため、このメッセージを転送しないでください。リンクを開いただけでは回答になりません。",
+        accepted_subject: ENGLISH.message.accepted_subject,
+        accepted: |role, target| {
+            format!(
+                "{target} のロール {role} の申請は承認を待っています。承認者に依頼済みです。申請した覚えがない場合は、取り消したうえで基盤チームにお知らせください。"
+            )
+        },
+        end_here: "予定より早く終了する場合は、こちらで理由を記入してください：",
+        end_link_is_personal: "このリンクはご本人専用です。リンクを知っている人は誰でもあなたの名前でこの申請と利用時間を終了できます（それ以外のことはできません）。リンクを開いただけでは終了しません。",
         approved_subject: ENGLISH.message.approved_subject,
         approved: |role, target| format!("{target} のロール {role} の申請は承認されました。"),
-        already_handled: "対応済みです。下記の回答により、この申請の結果は確定しました。あなたの回答はもう必要ありません。お送りしたリンクでは、結果の確認だけができます。",
+        already_handled: "対応済みです。下記の回答により、この申請の結果は確定しました。あなたの回答はもう必要ありません。お送りしたリンクでは、結果の確認と、終了前であれば早めの終了ができます。",
         ends_soon_subject: ENGLISH.message.ends_soon_subject,
         ends_soon: |role, target, end| {
             format!("{target} のロール {role} のログインは、まもなく停止します。停止時刻：{end}")

@@ -7,6 +7,7 @@
 //! of showing ([`access_core::plain_text`]). A page never holds a link or a task token; a message holds at most the one
 //! personal link it was given.
 
+mod ending;
 mod english;
 mod form;
 mod headers;
@@ -19,6 +20,9 @@ mod request_text;
 mod texts;
 mod view;
 
+pub use ending::{
+    ENDING_END, EndDraft, EndOffer, EndProblem, EndTyped, FIELD_ENDING, FIELD_REASON, read_end_form,
+};
 pub use english::ENGLISH;
 pub use form::{
     Answer, COMMENT_MAX_CHARS, DECISION_APPROVE, DECISION_REJECT, Draft, FIELD_COMMENT,
@@ -26,10 +30,12 @@ pub use form::{
 };
 pub use headers::security_headers;
 pub use japanese::JAPANESE;
-pub use message::{Announcement, Message, announce, announce_already_handled, ask, remind};
+pub use message::{
+    Announcement, Message, announce, announce_already_handled, announce_with_link, ask, remind,
+};
 pub use page::{
     CannotDecide, Page, Stage, Trouble, already_decided_page, cannot_decide_page, decided_page,
-    decision_page, expired_page, invalid_link_page, settled_page, trouble_page,
+    decision_page, expired_page, invalid_link_page, settled_page, standing_page, trouble_page,
 };
 pub use texts::Texts;
 pub use view::{DecisionView, EndingView, OtherWindow, PersonView, RequestView, WindowView};

@@ -26,6 +26,8 @@ pub struct Message {
 /// What has happened to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Announcement {
+    /// It waits for those who decide, who have been asked. To the requester.
+    Accepted,
     /// Enough people approved, and the login opens later. The view's window is what was settled.
     Approved,
     /// The login is open, and its window ends soon.
@@ -139,6 +141,20 @@ pub fn announce(
     announcement(texts, request, event, "", now)
 }
 
+/// The same with a link to end it, which is its reader's alone.
+#[must_use]
+pub fn announce_with_link(
+    texts: &Texts,
+    request: &RequestView,
+    event: &Announcement,
+    link: &str,
+    now: DateTime<Utc>,
+) -> Message {
+    let says = &texts.message;
+    let to_the_reader = format!("{}\n{link}\n\n{}", says.end_here, says.end_link_is_personal);
+    announcement(texts, request, event, &to_the_reader, now)
+}
+
 /// The same for an approver who was asked and has not decided: there is nothing left for them to do.
 #[must_use]
 pub fn announce_already_handled(
@@ -163,6 +179,11 @@ fn announcement(
     let target = text.target.as_str();
     let moment = |at: DateTime<Utc>| Moment::new(texts, at, request.zone);
     let (about, headline, next_steps) = match event {
+        Announcement::Accepted => (
+            (says.accepted_subject)(target),
+            (says.accepted)(&role, target),
+            next(texts, &text.next_steps()),
+        ),
         Announcement::Approved => (
             (says.approved_subject)(target),
             (says.approved)(&role, target),

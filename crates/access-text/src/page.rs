@@ -5,6 +5,7 @@ use access_core::{CannotApprove, FaultName};
 use askama::Template;
 use chrono::{DateTime, Utc};
 
+use crate::ending::{ENDING_END, EndOffer, EndProblem, EndTyped, FIELD_ENDING, FIELD_REASON};
 use crate::form::{
     COMMENT_MAX_CHARS, DECISION_APPROVE, DECISION_REJECT, Draft, FIELD_COMMENT, FIELD_DECISION,
     FIELD_END, FIELD_ROLE, FIELD_START, FormProblem, Typed,
@@ -40,10 +41,14 @@ pub enum CannotDecide {
 /// What has become of a settled request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
+    /// It waits for decisions.
+    Waiting,
     /// Approved; the window has not been opened yet.
     Approved,
     /// The login is open.
     Open,
+    /// The window is over, and the login is being closed.
+    Closing,
     /// The window is over, another one keeps the role open.
     EndedRoleStillOpen,
     /// Proved closed.
@@ -152,6 +157,7 @@ pub fn already_decided_page(
     texts: &Texts,
     request: &RequestView,
     approver: &PersonView,
+    offer: Option<&EndOffer<'_>>,
     now: DateTime<Utc>,
 ) -> Page {
     let says = &texts.outcome;
@@ -171,7 +177,7 @@ pub fn already_decided_page(
         }
     };
     sentences.splice(0..0, decided_already(texts, request, approver));
-    outcome(texts, tone, says.already_decided, sentences, request, now).render_with(200)
+    outcome(texts, tone, says.already_decided, sentences, request, now).offering(offer)
 }
 
 /// Who has decided, and when: the approver themselves, or those who settled it.
@@ -197,12 +203,51 @@ pub fn settled_page(
     request: &RequestView,
     approver: &PersonView,
     stage: Stage,
+    offer: Option<&EndOffer<'_>>,
+    now: DateTime<Utc>,
+) -> Page {
+    let headline = texts.outcome.already_decided;
+    let mut page = standing(texts, headline, request, stage, now);
+    page.sentences
+        .splice(0..0, decided_already(texts, request, approver));
+    page.offering(offer)
+}
+
+/// What a link to end something shows, and what its `POST` is answered: where the request stands.
+#[must_use]
+pub fn standing_page(
+    texts: &Texts,
+    request: &RequestView,
+    stage: Stage,
+    offer: Option<&EndOffer<'_>>,
     now: DateTime<Utc>,
 ) -> Page {
     let says = &texts.outcome;
+    let headline = match stage {
+        Stage::Waiting => says.waits,
+        Stage::Approved => says.approved,
+        Stage::Open => says.open,
+        Stage::Closing | Stage::EndedRoleStillOpen | Stage::Closed => says.over,
+        Stage::Rejected => says.rejected,
+        Stage::Refused => says.refused,
+        Stage::Cancelled => says.cancelled,
+    };
+    standing(texts, headline, request, stage, now).offering(offer)
+}
+
+fn standing<'a>(
+    texts: &'a Texts,
+    headline: &'static str,
+    request: &RequestView,
+    stage: Stage,
+    now: DateTime<Utc>,
+) -> OutcomePage<'a> {
+    let says = &texts.outcome;
     let (tone, sentence) = match stage {
+        Stage::Waiting => (Tone::Info, says.still_waits),
         Stage::Approved => (Tone::Good, says.already_approved),
         Stage::Open => (Tone::Good, says.already_open),
+        Stage::Closing => (Tone::Info, says.closing_now),
         Stage::EndedRoleStillOpen => (Tone::Info, says.already_ended),
         Stage::Closed => (Tone::Info, says.already_closed),
         Stage::Rejected => (Tone::Bad, says.already_rejected),
@@ -212,15 +257,16 @@ pub fn settled_page(
     let mut sentences = vec![sentence.to_owned()];
     if let Some(ending) = &request.ending {
         let at = Moment::new(texts, ending.at, request.zone).line();
-        sentences.push((texts.message.ended_by)(&line(&ending.by.name), &at));
+        let by = (texts.message.ended_by)(&line(&ending.by.name), &at);
+        sentences.push(format!("{by} {}", line(&ending.why)));
     }
-    sentences.splice(0..0, decided_already(texts, request, approver));
-    let mut page = outcome(texts, tone, says.already_decided, sentences, request, now);
+    let mut page = outcome(texts, tone, headline, sentences, request, now);
     // The votes alone say "it opens at …"; what has become of it says whether that still holds.
     match stage {
-        Stage::Approved => {}
+        Stage::Waiting | Stage::Approved => {}
         Stage::Open => page.request.opening = Some(texts.request.next_is_open_now.to_owned()),
-        Stage::EndedRoleStillOpen
+        Stage::Closing
+        | Stage::EndedRoleStillOpen
         | Stage::Closed
         | Stage::Rejected
         | Stage::Refused
@@ -229,7 +275,7 @@ pub fn settled_page(
             page.request.opens.note.clear();
         }
     }
-    page.render_with(200)
+    page
 }
 
 /// The deadline, or the time that was asked for, has passed.
@@ -417,12 +463,13 @@ struct DecisionPage<'a> {
 
 impl DecisionPage<'_> {
     fn problem_with(&self, field: &str) -> Option<&str> {
-        let problem = self
-            .problem
-            .as_ref()
-            .filter(|problem| problem.field == field)?;
-        Some(&problem.said)
+        said_about(self.problem.as_ref(), field)
     }
+}
+
+fn said_about<'a>(problem: Option<&'a Problem>, field: &str) -> Option<&'a str> {
+    let problem = problem.filter(|problem| problem.field == field)?;
+    Some(&problem.said)
 }
 
 /// How an outcome feels; the words say it too.
@@ -454,6 +501,74 @@ struct OutcomePage<'a> {
     headline: &'static str,
     sentences: Vec<String>,
     request: RequestText,
+    /// The form to end it, where it can be ended.
+    end: Option<EndCard>,
+}
+
+/// The form to end something.
+struct EndCard {
+    heading: &'static str,
+    consequence: &'static str,
+    ending_as: String,
+    reason_hint: String,
+    button: &'static str,
+    typed: EndTyped,
+    problem: Option<Problem>,
+}
+
+impl EndCard {
+    fn new(texts: &Texts, offer: &EndOffer<'_>, role: &str) -> Self {
+        let says = &texts.ending;
+        let (heading, consequence, button) = if offer.is_open {
+            (says.end_window, says.end_window_means, says.end_window_now)
+        } else {
+            (says.cancel, says.cancel_means, says.cancel_now)
+        };
+        Self {
+            heading,
+            consequence,
+            ending_as: (says.ending_as)(&line(&offer.person.name)),
+            reason_hint: (says.reason_hint)(COMMENT_MAX_CHARS),
+            button,
+            typed: offer
+                .draft
+                .map(|draft| draft.typed.clone())
+                .unwrap_or_default(),
+            problem: offer.draft.map(|draft| {
+                let (field, said) = match draft.problem {
+                    EndProblem::NotPressed => (FIELD_ENDING, (says.not_pressed)(button)),
+                    EndProblem::ReasonMissing => (FIELD_REASON, says.reason_missing.to_owned()),
+                    EndProblem::ReasonTooLong => {
+                        let n_chars = draft.typed.reason.chars().count();
+                        (
+                            FIELD_REASON,
+                            (says.reason_too_long)(COMMENT_MAX_CHARS, n_chars),
+                        )
+                    }
+                    EndProblem::RoleDoesNotMatch => (FIELD_ROLE, (says.role_does_not_match)(role)),
+                };
+                Problem { field, said }
+            }),
+        }
+    }
+
+    fn problem_with(&self, field: &str) -> Option<&str> {
+        said_about(self.problem.as_ref(), field)
+    }
+}
+
+impl OutcomePage<'_> {
+    /// The finished page, with the form to end it if that is offered.
+    fn offering(mut self, offer: Option<&EndOffer<'_>>) -> Page {
+        self.end = offer.map(|offer| EndCard::new(self.texts, offer, &self.request.role));
+        let Some(problem) = self.end.as_ref().and_then(|end| end.problem.as_ref()) else {
+            return self.render_with(200);
+        };
+        // A screen reader says the title first.
+        let labelled = self.texts.words.labelled;
+        self.frame.title = labelled(self.texts.form.not_recorded, &problem.said);
+        self.render_with(422)
+    }
 }
 
 fn outcome<'a>(
@@ -472,6 +587,7 @@ fn outcome<'a>(
         headline,
         sentences,
         request,
+        end: None,
     }
 }
 

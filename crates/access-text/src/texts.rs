@@ -13,6 +13,7 @@ pub struct Texts {
     pub(crate) words: Words,
     pub(crate) request: RequestTexts,
     pub(crate) form: FormTexts,
+    pub(crate) ending: EndingTexts,
     pub(crate) outcome: OutcomeTexts,
     pub(crate) message: MessageTexts,
 }
@@ -164,6 +165,26 @@ pub(crate) struct FormTexts {
     pub(crate) never_asks: &'static str,
 }
 
+/// The form that ends a request or its window.
+#[derive(Debug)]
+pub(crate) struct EndingTexts {
+    pub(crate) cancel: &'static str,
+    pub(crate) cancel_means: &'static str,
+    pub(crate) cancel_now: &'static str,
+    pub(crate) end_window: &'static str,
+    pub(crate) end_window_means: &'static str,
+    pub(crate) end_window_now: &'static str,
+    pub(crate) ending_as: fn(name: &str) -> String,
+    pub(crate) reason: &'static str,
+    pub(crate) reason_hint: fn(max_chars: usize) -> String,
+    pub(crate) reason_missing: &'static str,
+    pub(crate) reason_too_long: fn(max_chars: usize, n_chars: usize) -> String,
+    pub(crate) type_role: &'static str,
+    pub(crate) type_role_hint: &'static str,
+    pub(crate) role_does_not_match: fn(role: &str) -> String,
+    pub(crate) not_pressed: fn(button: &str) -> String,
+}
+
 /// Pages after a decision, and pages instead of one. Each a headline and a sentence.
 #[derive(Debug)]
 pub(crate) struct OutcomeTexts {
@@ -183,6 +204,13 @@ pub(crate) struct OutcomeTexts {
     pub(crate) already_rejected: &'static str,
     pub(crate) already_refused: &'static str,
     pub(crate) already_cancelled: &'static str,
+    pub(crate) waits: &'static str,
+    pub(crate) still_waits: &'static str,
+    pub(crate) open: &'static str,
+    pub(crate) over: &'static str,
+    pub(crate) closing_now: &'static str,
+    pub(crate) refused: &'static str,
+    pub(crate) cancelled: &'static str,
     pub(crate) expired: &'static str,
     pub(crate) expired_at: fn(decide_by: &str) -> String,
     pub(crate) window_passed: fn(end: &str) -> String,
@@ -212,6 +240,11 @@ pub(crate) struct MessageTexts {
     pub(crate) remind: fn(approver: &str, requester: &str, time_left: &str) -> String,
     pub(crate) decide_here: &'static str,
     pub(crate) link_is_personal: &'static str,
+    /// To the requester, once the approvers have been asked.
+    pub(crate) accepted_subject: fn(target: &str) -> String,
+    pub(crate) accepted: fn(role: &str, target: &str) -> String,
+    pub(crate) end_here: &'static str,
+    pub(crate) end_link_is_personal: &'static str,
     pub(crate) approved_subject: fn(target: &str) -> String,
     pub(crate) approved: fn(role: &str, target: &str) -> String,
     /// To an approver who has not decided, under an approval or a rejection.

@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use access_core::overlap::{Holder, InUse};
 use access_core::{CannotApprove, FaultName, Finding, Narrowing};
 use access_text::{
-    Announcement, CannotDecide, DecisionView, Draft, ENGLISH, EndingView, FIELD_START, FormProblem,
-    JAPANESE, Message, OtherWindow, Page, PersonView, RequestView, Stage, Texts, Trouble, Typed,
-    WindowView, already_decided_page, announce, announce_already_handled, ask, cannot_decide_page,
-    decided_page, decision_page, expired_page, invalid_link_page, remind, security_headers,
-    settled_page, trouble_page,
+    Announcement, CannotDecide, DecisionView, Draft, ENGLISH, EndDraft, EndOffer, EndProblem,
+    EndTyped, EndingView, FIELD_START, FormProblem, JAPANESE, Message, OtherWindow, Page,
+    PersonView, RequestView, Stage, Texts, Trouble, Typed, WindowView, already_decided_page,
+    announce, announce_already_handled, announce_with_link, ask, cannot_decide_page, decided_page,
+    decision_page, expired_page, invalid_link_page, remind, security_headers, settled_page,
+    standing_page, trouble_page,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
@@ -543,14 +544,14 @@ fn decided_pages() {
 #[test]
 fn already_decided_pages() {
     check_page("already_decided_waits", 200, |texts| {
-        already_decided_page(texts, &half_approved(), &bob(), now())
+        already_decided_page(texts, &half_approved(), &bob(), None, now())
     });
     check_page("already_decided_approved", 200, |texts| {
-        already_decided_page(texts, &approved(), &alice(), now())
+        already_decided_page(texts, &approved(), &alice(), None, now())
     });
     let chiyo = person("chiyo", "Chiyo Example");
     check_page("already_decided_rejected", 200, |texts| {
-        already_decided_page(texts, &rejected(), &chiyo, now())
+        already_decided_page(texts, &rejected(), &chiyo, None, now())
     });
 }
 
@@ -572,10 +573,103 @@ fn settled_pages() {
         ("settled_refused", approved(), Stage::Refused, now()),
         ("settled_cancelled", cancelled(), Stage::Cancelled, now()),
     ] {
-        let page = |texts: &Texts| settled_page(texts, &request, &alice(), stage, now);
+        let page = |texts: &Texts| settled_page(texts, &request, &alice(), stage, None, now);
         check_page(file, 200, page);
         let promises = page(&ENGLISH).html.contains("The login opens");
         assert_eq!(promises, stage == Stage::Approved, "{file}");
+    }
+}
+
+#[test]
+fn pages_that_offer_to_end_it() {
+    let riko = person("riko", "Riko Example");
+    let during = at("2026-11-22T10:30:00Z");
+    for (file, request, stage, offered, now) in [
+        (
+            "end_waiting",
+            half_approved(),
+            Stage::Waiting,
+            Some(false),
+            now(),
+        ),
+        (
+            "end_approved",
+            approved(),
+            Stage::Approved,
+            Some(false),
+            now(),
+        ),
+        ("end_open", approved(), Stage::Open, Some(true), during),
+        ("end_closing", cancelled(), Stage::Closing, None, during),
+        ("end_cancelled", cancelled(), Stage::Cancelled, None, now()),
+    ] {
+        let offer = offered.map(|is_open| EndOffer {
+            person: &riko,
+            is_open,
+            draft: None,
+        });
+        let page = |texts: &Texts| standing_page(texts, &request, stage, offer.as_ref(), now);
+        check_page(file, 200, page);
+        let offers = page(&ENGLISH).html.contains("<form");
+        assert_eq!(offers, offered.is_some(), "{file}");
+    }
+    let alice = alice();
+    let of_approver = EndOffer {
+        person: &alice,
+        is_open: true,
+        draft: None,
+    };
+    check_page("settled_open_end", 200, |texts| {
+        settled_page(
+            texts,
+            &approved(),
+            &alice,
+            Stage::Open,
+            Some(&of_approver),
+            during,
+        )
+    });
+    for (file, problem, reason, role) in [
+        (
+            "end_problem_reason",
+            EndProblem::ReasonMissing,
+            "",
+            "breakglass",
+        ),
+        (
+            "end_problem_role",
+            EndProblem::RoleDoesNotMatch,
+            "</textarea><script>",
+            "\"><script>",
+        ),
+        (
+            "end_problem_long",
+            EndProblem::ReasonTooLong,
+            &*"ä".repeat(501),
+            "",
+        ),
+        (
+            "end_problem_button",
+            EndProblem::NotPressed,
+            "done",
+            "breakglass",
+        ),
+    ] {
+        let typed = EndTyped {
+            ending: None,
+            role: role.to_owned(),
+            reason: reason.to_owned(),
+        };
+        let draft = EndDraft::new(problem, typed);
+        let offer = EndOffer {
+            person: &riko,
+            is_open: true,
+            draft: Some(&draft),
+        };
+        let page =
+            |texts: &Texts| standing_page(texts, &approved(), Stage::Open, Some(&offer), during);
+        check_page(file, 422, page);
+        assert!(!page(&ENGLISH).html.contains("<script"), "{file}");
     }
 }
 
@@ -682,6 +776,19 @@ fn closed(at: DateTime<Utc>, left_behind: &[&str]) -> Announcement {
 
 #[test]
 fn announcements() {
+    let end_link = LINK.replace("/decide/", "/end/");
+    check_message("accepted", |texts| {
+        announce_with_link(texts, &request(), &Announcement::Accepted, &end_link, now())
+    });
+    check_message("approved_with_link", |texts| {
+        announce_with_link(
+            texts,
+            &approved(),
+            &Announcement::Approved,
+            &end_link,
+            now(),
+        )
+    });
     let start = at("2026-11-22T10:00:03Z");
     let end = at("2026-11-22T11:30:00Z");
     let later = at("2026-11-22T11:30:02Z");

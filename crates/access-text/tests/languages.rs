@@ -3,10 +3,11 @@
 use access_core::overlap::{Holder, InUse};
 use access_core::{CannotApprove, FaultName, Finding, Language, Narrowing};
 use access_text::{
-    Announcement, CannotDecide, DecisionView, Draft, FIELD_END, FormProblem, Message, OtherWindow,
-    Page, PersonView, RequestView, Stage, Texts, Trouble, Typed, WindowView, already_decided_page,
-    announce, ask, cannot_decide_page, decided_page, decision_page, expired_page,
-    invalid_link_page, settled_page, trouble_page,
+    Announcement, CannotDecide, DecisionView, Draft, EndDraft, EndOffer, EndProblem, EndTyped,
+    FIELD_END, FormProblem, Message, OtherWindow, Page, PersonView, RequestView, Stage, Texts,
+    Trouble, Typed, WindowView, already_decided_page, announce, announce_with_link, ask,
+    cannot_decide_page, decided_page, decision_page, expired_page, invalid_link_page, settled_page,
+    standing_page, trouble_page,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
@@ -203,8 +204,28 @@ fn pages(texts: &Texts) -> Vec<Page> {
             pages.push(decision_page(texts, request, taro, Some(&draft), now));
         }
         pages.push(decided_page(texts, request, taro, now));
-        pages.push(already_decided_page(texts, request, taro, now));
+        pages.push(already_decided_page(texts, request, taro, None, now));
+        for is_open in [false, true] {
+            for problem in [
+                EndProblem::NotPressed,
+                EndProblem::ReasonMissing,
+                EndProblem::ReasonTooLong,
+                EndProblem::RoleDoesNotMatch,
+            ] {
+                let draft = EndDraft::new(problem, EndTyped::default());
+                let offer = EndOffer {
+                    person: taro,
+                    is_open,
+                    draft: Some(&draft),
+                };
+                let stage = if is_open { Stage::Open } else { Stage::Waiting };
+                pages.push(standing_page(texts, request, stage, Some(&offer), now));
+            }
+        }
         for stage in [
+            Stage::Waiting,
+            Stage::Closing,
+            Stage::Cancelled,
             Stage::Approved,
             Stage::Open,
             Stage::EndedRoleStillOpen,
@@ -212,7 +233,8 @@ fn pages(texts: &Texts) -> Vec<Page> {
             Stage::Rejected,
             Stage::Refused,
         ] {
-            pages.push(settled_page(texts, request, taro, stage, now));
+            pages.push(settled_page(texts, request, taro, stage, None, now));
+            pages.push(standing_page(texts, request, stage, None, now));
         }
         pages.push(expired_page(texts, request, after(31)));
         pages.push(expired_page(texts, request, after(200)));
@@ -231,6 +253,8 @@ fn messages(texts: &Texts) -> Vec<Message> {
     let mut messages = Vec::new();
     for request in requests() {
         messages.push(ask(texts, &request, &taro(), LINK, now()));
+        let accepted = Announcement::Accepted;
+        messages.push(announce_with_link(texts, &request, &accepted, LINK, now()));
         for event in [
             Announcement::Opened,
             Announcement::Closed {

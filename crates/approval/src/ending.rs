@@ -5,7 +5,7 @@ use access_aws::{Error, execution};
 use access_contract::Status;
 use access_core::document::Object;
 use access_core::request::PersonRef;
-use access_core::{Ending, FaultName, Faults, Person};
+use access_core::{Ending, FaultName, Faults, Person, PersonId};
 use serde_json::Value;
 
 use crate::answers;
@@ -14,10 +14,21 @@ use crate::handler::Handler;
 /// How often ending starts over because the request moved on in between.
 const MAX_ROUNDS: usize = 5;
 
-/// Ends the request at once. Doing it again is harmless, and heals what a crash left undone.
-pub(crate) async fn end(
+/// What became of an attempt to end a request.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// It was taken back: nothing opens.
+    Cancelled(Ending),
+    /// Its window is over, and the role is being closed.
+    Window(Ending),
+    /// There was nothing left to end.
+    AlreadyOver(Box<StoredRequest>),
+}
+
+/// `POST /requests/{id}/end`: ends the request for a caller whom IAM has verified.
+pub(crate) async fn by_call(
     handler: &Handler,
-    mut stored: StoredRequest,
+    stored: StoredRequest,
     person: &Person,
     caller: &str,
     body: &Value,
@@ -41,24 +52,56 @@ pub(crate) async fn end(
         at: (handler.deciding.now)(),
         principal: Some(caller.to_owned()),
     };
+    let id = stored.request.request_id.clone();
+    Ok(match end(handler, stored, ending).await? {
+        Ended::Cancelled(ending) => answers::cancelled(&id, &ending),
+        Ended::Window(ending) => answers::ending(&id, &ending),
+        Ended::AlreadyOver(stored) => answers::already_over(&stored),
+    })
+}
+
+/// The same for the holder of a link; `None` if they have no part in the request.
+pub(crate) async fn by_link(
+    handler: &Handler,
+    stored: StoredRequest,
+    holder: &PersonId,
+    why: String,
+) -> Result<Option<Ended>, Error> {
+    let request = &stored.request;
+    let (Some(by), Some(ended_as)) = (request.person(holder), request.may_end(holder)) else {
+        return Ok(None);
+    };
+    let ending = Ending {
+        by: by.clone(),
+        ended_as,
+        why,
+        at: (handler.deciding.now)(),
+        principal: None,
+    };
+    end(handler, stored, ending).await.map(Some)
+}
+
+/// Ends the request at once. Doing it again is harmless, and heals what a crash left undone.
+async fn end(handler: &Handler, mut stored: StoredRequest, ending: Ending) -> Result<Ended, Error> {
     let table = &handler.deciding.table;
     let id = stored.request.request_id.clone();
+    let (by, ended_as) = (&ending.by.id, ending.ended_as);
     for _ in 0..MAX_ROUNDS {
         match stored.status {
             Status::Pending | Status::Approved => {
                 if table.cancel(&id, &ending).await? {
-                    tracing::info!(request_id = %id, by = %person.id, ?ended_as, "request cancelled");
+                    tracing::info!(request_id = %id, %by, ?ended_as, "request cancelled");
                     handler.deciding.wake(&id).await?;
                     tell_the_others(handler, &table.request(&id).await?).await?;
-                    return Ok(answers::cancelled(&id, &ending));
+                    return Ok(Ended::Cancelled(ending));
                 }
             }
             Status::Open => {
                 // The row first: from here on the window is over, whatever happens to us.
-                let by = format!("{} ({ended_as:?})", person.id);
-                table.end_early(&stored.request, &by, ending.at).await?;
+                let noted = format!("{by} ({ended_as:?})");
+                table.end_early(&stored.request, &noted, ending.at).await?;
                 let is_first = table.note_ending(&id, &ending).await?;
-                tracing::info!(request_id = %id, by = %person.id, ?ended_as, is_first, "window ended");
+                tracing::info!(request_id = %id, %by, ?ended_as, is_first, "window ended");
                 let name = format!("end-{id}");
                 execution::start_closing(
                     &handler.deciding.step_functions,
@@ -68,22 +111,19 @@ pub(crate) async fn end(
                 )
                 .await?;
                 let stored = table.request(&id).await?;
-                return Ok(answers::ending(
-                    &id,
-                    stored.ending.as_ref().unwrap_or(&ending),
-                ));
+                return Ok(Ended::Window(stored.ending.unwrap_or(ending)));
             }
             // What woke the execution may have been lost with a crash.
             Status::Cancelled => {
                 handler.deciding.wake(&id).await?;
                 tell_the_others(handler, &stored).await?;
-                return Ok(answers::already_over(&stored));
+                return Ok(Ended::AlreadyOver(Box::new(stored)));
             }
-            _ => return Ok(answers::already_over(&stored)),
+            _ => return Ok(Ended::AlreadyOver(Box::new(stored))),
         }
         stored = table.request(&id).await?;
     }
-    Ok(answers::already_over(&stored))
+    Ok(Ended::AlreadyOver(Box::new(stored)))
 }
 
 /// An approved request's execution sleeps until the start, so somebody else says at once that it is cancelled.

@@ -61,7 +61,7 @@ async fn enter(handler: &Handler, call: &HttpCall) -> Result<Value, Error> {
         return Ok(answers::no_document(MAX_BODY_BYTES));
     };
     if call.route == END {
-        return ending::end(handler, stored, person, caller, &body).await;
+        return ending::by_call(handler, stored, person, caller, &body).await;
     }
     decide(handler, stored, person, caller, &body).await
 }

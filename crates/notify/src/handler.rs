@@ -6,7 +6,7 @@ use access_aws::schedule::{Notice, NoticeSchedules};
 use access_aws::seal::SealingKey;
 use access_aws::table::{StoredRequest, Table};
 use access_contract::payload::{Answer, Event, Notify, Outcome};
-use access_contract::{ErrorName, Link, Status};
+use access_contract::{ErrorName, Link, Purpose, Status};
 use access_core::request::PersonRef;
 use access_core::subscription::{self, Reach};
 use access_core::{PersonId, RequestId, handover, notice};
@@ -15,13 +15,18 @@ use chrono::{DateTime, Duration, Utc};
 use lambda_shell::{Failure, Invocation, Unit};
 use serde_json::Value;
 
-/// How long after the deadline a link still shows how it ended. It decides nothing any more then.
-const LINK_SHOWS_AFTER_DEADLINE: Duration = Duration::days(7);
+/// How long after the deadline, and after the last possible end of the window, a link still shows how it ended. By then
+/// there is nothing left to decide or to end.
+const LINK_SHOWS_AFTERWARDS: Duration = Duration::days(7);
 
 /// The words under which messages are remembered; announcements have those of [`Event`].
 const ASKED: &str = "asked";
+const ACCEPTED: &str = "accepted";
 const REMINDED: &str = "reminded";
 const WARNED: &str = "warned";
+
+/// How long looking at the subscriptions may take where only a link depends on it.
+const REACH_LIMIT: std::time::Duration = std::time::Duration::from_secs(4);
 
 /// How long a schedule may take to be made: nothing waits for a reminder.
 const SCHEDULING_LIMIT: std::time::Duration = std::time::Duration::from_secs(4);
@@ -83,7 +88,7 @@ impl Handler {
                 if self.table.was_sent(id, ASKED, &approver.id).await? {
                     return Ok(());
                 }
-                let link = self.link(&stored, &approver.id).await?;
+                let link = self.link(&stored, &approver.id, Purpose::Decide).await?;
                 let texts = Texts::of(approver.language);
                 let message =
                     access_text::ask(texts, &view, &person(approver), &link, (self.now)());
@@ -92,6 +97,22 @@ impl Handler {
             unsent.note(&approver.id, sent.await);
             n_asked += 1;
         }
+        let to = &stored.request.requester;
+        let sent = async {
+            if self.table.was_sent(id, ACCEPTED, &to.id).await? {
+                return Ok(());
+            }
+            let link = self.link(&stored, &to.id, Purpose::End).await?;
+            let message = access_text::announce_with_link(
+                Texts::of(to.language),
+                &view,
+                &Announcement::Accepted,
+                &link,
+                (self.now)(),
+            );
+            self.send(id, ACCEPTED, &to.id, &message).await
+        };
+        unsent.note(&to.id, sent.await);
         if let Some(at) = notice::reminder_at((self.now)(), stored.request.decide_by) {
             self.set(id, Notice::Reminder, at, called_as).await;
         }
@@ -134,7 +155,7 @@ impl Handler {
                 {
                     return Ok(());
                 }
-                let link = self.link(&stored, &approver.id).await?;
+                let link = self.link(&stored, &approver.id, Purpose::Decide).await?;
                 let texts = Texts::of(approver.language);
                 let message = access_text::remind(texts, &view, &person(approver), &link, now);
                 self.send(id, REMINDED, &approver.id, &message).await
@@ -163,7 +184,11 @@ impl Handler {
                 return Ok(());
             }
             let texts = Texts::of(to.language);
-            let message = access_text::announce(texts, &view, &Announcement::EndsSoon, now);
+            let event = Announcement::EndsSoon;
+            let message = match self.end_link(&stored).await? {
+                Some(link) => access_text::announce_with_link(texts, &view, &event, &link, now),
+                None => access_text::announce(texts, &view, &event, now),
+            };
             self.send(id, WARNED, &to.id, &message).await
         };
         unsent.note(&to.id, sent.await);
@@ -240,8 +265,9 @@ impl Handler {
             .then(|| Announcement::OpenedWithPassword {
                 read_it: handover::read_command(&self.deployment, &self.region, id),
             });
+        let requester = &stored.request.requester;
         let mut unsent = Unsent::default();
-        for to in std::iter::once(&stored.request.requester).chain(&stored.request.approvers) {
+        for to in std::iter::once(requester).chain(&stored.request.approvers) {
             let sent = async {
                 let known = self.table.was_sent(id, event.as_str(), &to.id).await?
                     || self.is_spared(&stored, event, &to.id).await?;
@@ -253,11 +279,24 @@ impl Handler {
                 } else {
                     access_text::announce
                 };
-                let said = match &to_requester {
-                    Some(to_requester) if to.id == stored.request.requester.id => to_requester,
-                    _ => &said,
+                let texts = Texts::of(to.language);
+                let message = if to.id == requester.id {
+                    let said = to_requester.as_ref().unwrap_or(&said);
+                    let can_be_ended = matches!(event, Event::Approved | Event::Opened);
+                    let link = if can_be_ended {
+                        self.end_link(&stored).await?
+                    } else {
+                        None
+                    };
+                    match link {
+                        Some(link) => {
+                            access_text::announce_with_link(texts, &view, said, &link, now)
+                        }
+                        None => access_text::announce(texts, &view, said, now),
+                    }
+                } else {
+                    announce(texts, &view, &said, now)
                 };
-                let message = announce(Texts::of(to.language), &view, said, now);
                 self.send(id, event.as_str(), &to.id, &message).await
             };
             unsent.note(&to.id, sent.await);
@@ -324,22 +363,48 @@ impl Handler {
         Ok(view.ended_by(stored.ending.as_ref()))
     }
 
+    /// The requester's link to end it. `None` if somebody else could see it, or if that cannot be told in time: the
+    /// message goes without.
+    async fn end_link(&self, stored: &StoredRequest) -> Result<Option<String>, access_aws::Error> {
+        match tokio::time::timeout(REACH_LIMIT, self.reach()).await {
+            Ok(Ok(reach)) if reach.distrusted.is_empty() => {}
+            Ok(Ok(reach)) => {
+                self.report(&reach, &[]);
+                return Ok(None);
+            }
+            Ok(Err(error)) => {
+                tracing::error!("no link is sent: {error}");
+                return Ok(None);
+            }
+            Err(_) => {
+                tracing::error!("no link is sent: SNS did not say in time who would see it");
+                return Ok(None);
+            }
+        }
+        let requester = &stored.request.requester.id;
+        self.link(stored, requester, Purpose::End).await.map(Some)
+    }
+
     async fn link(
         &self,
         stored: &StoredRequest,
-        approver: &PersonId,
+        person: &PersonId,
+        purpose: Purpose,
     ) -> Result<String, access_aws::Error> {
+        let request = &stored.request;
         let link = Link {
-            request_id: stored.request.request_id.clone(),
-            approver: approver.clone(),
-            expires_at: stored.request.decide_by + LINK_SHOWS_AFTER_DEADLINE,
+            purpose: Some(purpose),
+            request_id: request.request_id.clone(),
+            person: person.clone(),
+            expires_at: request.decide_by.max(request.latest_end()) + LINK_SHOWS_AFTERWARDS,
             digest: stored.digest.clone(),
             key_id: self.link_key.key_id().to_owned(),
         };
         let mac = self.link_key.seal(&link.sealed_text()).await?;
         Ok(format!(
-            "{}/decide/{}",
+            "{}/{}/{}",
             self.callback_url.trim_end_matches('/'),
+            purpose.as_str(),
             link.to_segment(&mac)
         ))
     }

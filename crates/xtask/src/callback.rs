@@ -166,6 +166,15 @@ pub async fn reject(link: &str, comment: &str) -> Result<Answer> {
     .await
 }
 
+/// Ends what the page behind `link` offers to end: sends its form with the role's name typed in.
+///
+/// # Errors
+/// When the server cannot be reached or does not answer in time.
+pub async fn end(link: &str, role: &str, reason: &str) -> Result<Answer> {
+    let fields = [("reason", reason), ("role", role), ("ending", "end")];
+    post_form(link, &fields).await
+}
+
 /// `GET` of a path on a port of this machine.
 ///
 /// # Errors

@@ -27,10 +27,19 @@ impl Message {
 
     /// The first link in the text that leads to a decision.
     pub fn decision_link(&self) -> Option<&str> {
+        self.link_below("/decide/")
+    }
+
+    /// The first link in the text that ends something.
+    pub fn end_link(&self) -> Option<&str> {
+        self.link_below("/end/")
+    }
+
+    fn link_below(&self, path: &str) -> Option<&str> {
         let is_boundary = |c: char| c.is_whitespace() || matches!(c, '<' | '>' | '"');
         self.text
             .split(is_boundary)
-            .find(|word| word.starts_with("http") && word.contains("/decide/"))
+            .find(|word| word.starts_with("http") && word.contains(path))
     }
 }
 

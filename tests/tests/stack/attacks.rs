@@ -208,11 +208,11 @@ fn links_that_are_not_ones_own_and_whole_decide_nothing() {
             ..link.clone()
         };
         let of_requester = Link {
-            approver: person(REQUESTER),
+            person: person(REQUESTER),
             ..link.clone()
         };
         let of_mallory = Link {
-            approver: person("mallory"),
+            person: person("mallory"),
             ..link.clone()
         };
         let upper = segment.to_uppercase();
@@ -488,7 +488,7 @@ fn two_people_at_the_same_instant_are_both_answered_two_hundred_times() {
             for approver in APPROVERS {
                 let link = Link {
                     request_id: request.request_id.clone(),
-                    approver: PersonId::new(approver).unwrap(),
+                    person: PersonId::new(approver).unwrap(),
                     digest: digest.clone(),
                     ..pattern.clone()
                 };

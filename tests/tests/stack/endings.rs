@@ -211,3 +211,130 @@ fn strangers_end_nothing_and_every_end_has_a_reason() {
         closed_early(stack, &asked, "Riko Example", "because").await;
     });
 }
+
+/// The link to end it in the message with this subject that the requester gets about `role`.
+async fn end_link(stack: &Stack, role: &str, subject: &str) -> String {
+    let inbox = stack.inbox(REQUESTER).unwrap();
+    let is_it = |message: &xtask::inbox::Message| {
+        message.is_about(role) && message.subject.contains(subject)
+    };
+    let message = inbox.next(SOON, is_it).await.unwrap();
+    assert_eq!(message.decision_link(), None, "{}", message.text);
+    message.end_link().unwrap().to_owned()
+}
+
+/// What follows links and sends forms as they come ends nothing.
+async fn scan(link: &str) {
+    for _ in 0..2 {
+        let page = callback::get(link).await.unwrap();
+        assert_eq!(page.status, 200, "{}", page.body);
+        assert!(page.body.contains("name=\"ending\""), "{}", page.body);
+        assert_eq!(callback::head(link).await.unwrap().status, 200);
+    }
+    for fields in [
+        &[("reason", ""), ("role", "")][..],
+        &[("reason", ""), ("role", ""), ("ending", "end")],
+        &[("reason", "a robot"), ("role", ""), ("ending", "end")],
+        &[
+            ("reason", "a robot"),
+            ("role", "another"),
+            ("ending", "end"),
+        ],
+    ] {
+        let answer = callback::post_form(link, fields).await.unwrap();
+        assert_eq!(answer.status, 422, "{fields:?}: {}", answer.body);
+    }
+}
+
+#[test]
+fn a_requester_gives_the_window_back_by_link_and_can_do_nothing_else_by_it() {
+    on_stack(async |stack| {
+        let (asked, _) = open(stack, json!({})).await;
+        let link = end_link(stack, &asked.role, "login open").await;
+        scan(&link).await;
+        // Under the other path, and for a decision, it is no link; nor is a link to decide one to end.
+        let as_decision = link.replace("/end/", "/decide/");
+        assert_eq!(callback::get(&as_decision).await.unwrap().status, 404);
+        let decided = callback::approve(&as_decision, &asked.role, "").await;
+        assert_eq!(decided.unwrap().status, 404);
+        let of_alice = asked.link.replace("/decide/", "/end/");
+        let ended = callback::end(&of_alice, &asked.role, "not by this").await;
+        assert_eq!(ended.unwrap().status, 404);
+        let renamed = as_decision.replace("~end~", "~decide~");
+        assert_eq!(callback::get(&renamed).await.unwrap().status, 404);
+        assert!(
+            can_log_in(stack, &asked.role).await,
+            "nothing has ended it yet"
+        );
+
+        let why = "done <b>early</b> see https://evil.example";
+        let ended = callback::end(&link, &asked.role, why).await.unwrap();
+        assert_eq!(ended.status, 200, "{}", ended.body);
+        assert!(
+            ended.body.contains("The window is over") && ended.body.contains("Riko Example"),
+            "{}",
+            ended.body
+        );
+        assert!(!ended.body.contains("evil.example"), "{}", ended.body);
+        closed_early(stack, &asked, "Riko Example", "done ‹b>early‹/b> see hxxps").await;
+        let again = callback::end(&link, &asked.role, "again").await.unwrap();
+        assert_eq!(again.status, 200, "{}", again.body);
+        assert!(!again.body.contains("<form"), "{}", again.body);
+    });
+}
+
+#[test]
+fn an_approver_revokes_the_window_by_the_link_that_decided() {
+    on_stack(async |stack| {
+        let (asked, _) = open(stack, json!({})).await;
+        scan(&asked.link).await;
+        assert!(
+            can_log_in(stack, &asked.role).await,
+            "nothing has ended it yet"
+        );
+        let ended = callback::end(&asked.link, &asked.role, "wrong database").await;
+        assert_eq!(ended.unwrap().status, 200);
+        closed_early(stack, &asked, "Alice Example", "wrong database").await;
+    });
+}
+
+#[test]
+fn a_requester_takes_a_pending_request_back_by_link_and_nobody_decides_by_it() {
+    on_stack(async |stack| {
+        let asked = ask(stack).await;
+        let link = end_link(stack, &asked.role, "waits for approval").await;
+        stack
+            .wait_for_state(&asked.execution, "Await Approval", SOON)
+            .await
+            .unwrap();
+        scan(&link).await;
+        // A link to decide offers no end before it has decided, and takes none.
+        let page = callback::get(&asked.link).await.unwrap();
+        assert!(!page.body.contains("name=\"ending\""), "{}", page.body);
+        let ended = callback::end(&asked.link, &asked.role, "instead").await;
+        assert_eq!(ended.unwrap().status, 400);
+        // The form to decide is none for a link to end.
+        let approved = callback::approve(&link, &asked.role, "mine").await.unwrap();
+        assert!(
+            approved.body.contains("Waiting for approval"),
+            "{}",
+            approved.body
+        );
+        assert!(!was_ever_opened(stack, &asked).await);
+
+        let ended = callback::end(&link, &asked.role, "not needed")
+            .await
+            .unwrap();
+        assert!(ended.body.contains("Taken back"), "{}", ended.body);
+        assert_eq!(
+            outcome(stack, &asked.execution).await.outcome(),
+            "cancelled"
+        );
+        let text = message(stack, &asked.role, "cancelled").await;
+        assert!(
+            text.contains("Riko Example") && text.contains("not needed"),
+            "{text}"
+        );
+        assert!(!was_ever_opened(stack, &asked).await);
+    });
+}

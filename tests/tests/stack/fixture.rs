@@ -134,7 +134,7 @@ pub(super) async fn link_to(
     message.decision_link().unwrap().to_owned()
 }
 
-/// The subjects of the messages that the requester got about `role`.
+/// The subjects of the messages that the requester got about `role` after the one that it waits for approval.
 pub(super) async fn told_requester(stack: &Stack, role: &str) -> Vec<String> {
     let inbox = stack.inbox(REQUESTER).unwrap();
     let messages = inbox
@@ -144,6 +144,7 @@ pub(super) async fn told_requester(stack: &Stack, role: &str) -> Vec<String> {
     messages
         .into_iter()
         .map(|message| message.subject)
+        .filter(|subject| !subject.contains("waits for approval"))
         .collect()
 }
 

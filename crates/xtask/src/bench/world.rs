@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use access_contract::Link;
+use access_contract::{Link, Purpose};
 use access_core::{Digest, PersonId, RequestId};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde_json::{Value, json};
@@ -464,8 +464,9 @@ struct Step {
 fn page_event(document: &str, decide_by: DateTime<Utc>) -> Value {
     let known = "the bench's own names are well-formed";
     let link = Link {
+        purpose: Some(Purpose::Decide),
         request_id: RequestId::new(REQUEST).expect(known),
-        approver: PersonId::new("alice").expect(known),
+        person: PersonId::new("alice").expect(known),
         expires_at: decide_by + TimeDelta::days(7),
         digest: Digest::of(document),
         key_id: KEY_ID.to_owned(),
