@@ -48,6 +48,14 @@ pub enum Error {
     /// RDS could not say where the database is.
     #[error("ask RDS where the database is: {0}")]
     Rds(String),
+    /// STS, for the role of another account.
+    #[error("assume {role}: {cause}")]
+    AssumeRole {
+        /// The role's ARN.
+        role: String,
+        /// The SDK's error chain.
+        cause: String,
+    },
     /// Secrets Manager, or the making of an IAM token.
     #[error("read the password of Latchkey's login: {0}")]
     Secret(String),
@@ -95,7 +103,7 @@ impl Error {
             Self::Table { .. } => ErrorName::TableUnavailable,
             Self::RequestNotFound(_) => ErrorName::RequestNotFound,
             Self::RequestConflict { .. } => ErrorName::RequestConflict,
-            Self::Rds(_) => ErrorName::DatabaseUnreachable,
+            Self::Rds(_) | Self::AssumeRole { .. } => ErrorName::DatabaseUnreachable,
             Self::Secret(_) | Self::WindowSecret(_) => ErrorName::SecretUnavailable,
             Self::Seal(_) => ErrorName::SealUnavailable,
             Self::Message(_) => ErrorName::MessageNotSent,

@@ -1,5 +1,6 @@
 //! What Latchkey does on AWS, one module per capability, in the words of `access_core`.
 
+pub mod account;
 pub mod catalogue;
 pub mod clients;
 pub mod database;

@@ -35,7 +35,6 @@ impl std::fmt::Debug for DatabasePassword {
 /// Reads secrets and makes tokens; keeps neither.
 pub struct Secrets {
     client: Client,
-    config: SdkConfig,
 }
 
 impl Secrets {
@@ -44,12 +43,11 @@ impl Secrets {
     pub fn new(config: &SdkConfig) -> Self {
         Self {
             client: Client::new(config),
-            config: config.clone(),
         }
     }
 
     /// The password with which `login` connects to `server`. A token is good for 15 minutes and for
-    /// that server and user only
+    /// that server and user only, and if `rights` may connect as that user
     /// (<https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.html>).
     ///
     /// # Errors
@@ -59,10 +57,11 @@ impl Secrets {
         login: &Login,
         server: &HostPort,
         region: Option<&str>,
+        rights: &SdkConfig,
     ) -> Result<DatabasePassword, Error> {
         match &login.credential {
             Credential::Secret(arn) => self.secret(arn).await,
-            Credential::Iam => self.token(login, server, region).await,
+            Credential::Iam => token(login, server, region, rights).await,
         }
     }
 
@@ -89,27 +88,27 @@ impl Secrets {
             .ok_or_else(|| Error::Secret(format!("secret {arn} has no \"password\"")))?;
         Ok(DatabasePassword(password.to_owned()))
     }
+}
 
-    async fn token(
-        &self,
-        login: &Login,
-        server: &HostPort,
-        region: Option<&str>,
-    ) -> Result<DatabasePassword, Error> {
-        let mut config = Config::builder()
-            .hostname(&server.host)
-            .port(u64::from(server.port))
-            .username(&login.user);
-        if let Some(region) = region {
-            config = config.region(Region::new(region.to_owned()));
-        }
-        let config = config
-            .build()
-            .map_err(|error| Error::Secret(error.to_string()))?;
-        let token = AuthTokenGenerator::new(config)
-            .auth_token(&self.config)
-            .await
-            .map_err(|error| Error::Secret(error.to_string()))?;
-        Ok(DatabasePassword(token.as_str().to_owned()))
+async fn token(
+    login: &Login,
+    server: &HostPort,
+    region: Option<&str>,
+    rights: &SdkConfig,
+) -> Result<DatabasePassword, Error> {
+    let mut config = Config::builder()
+        .hostname(&server.host)
+        .port(u64::from(server.port))
+        .username(&login.user);
+    if let Some(region) = region {
+        config = config.region(Region::new(region.to_owned()));
     }
+    let config = config
+        .build()
+        .map_err(|error| Error::Secret(error.to_string()))?;
+    let token = AuthTokenGenerator::new(config)
+        .auth_token(rights)
+        .await
+        .map_err(|error| Error::Secret(error.to_string()))?;
+    Ok(DatabasePassword(token.as_str().to_owned()))
 }

@@ -14,7 +14,7 @@ use crate::fault::{Fault, FaultName, Faults};
 use crate::grant::Grant;
 use crate::language::Language;
 use crate::names::{NameError, PersonId, RoleName};
-use crate::principal::Principal;
+use crate::principal::{self, Principal};
 use crate::{plain_text, time};
 
 /// The most bytes of a document: a standard parameter of Parameter Store holds 4 KB
@@ -73,6 +73,19 @@ pub struct Login {
     pub user: String,
     /// How it proves itself.
     pub credential: Credential,
+    /// The role that is assumed for it, where the database is in another account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assume: Option<AssumedRole>,
+}
+
+/// A role of another account, with whose rights a database there is found and its IAM tokens are made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AssumedRole {
+    /// The role's ARN.
+    pub role: String,
+    /// What its trust policy asks for, so that nobody else's Latchkey can use it
+    /// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/confused-deputy.html>).
+    pub external_id: String,
 }
 
 /// How a login proves itself.
@@ -277,6 +290,16 @@ impl Database {
                 "name another user than the opener's: the one that closes must not be able to open",
             );
         }
+        if let (Some(opener), Some(closer)) = (&opener, &closer)
+            && let (Some(opens), Some(closes)) = (&opener.assume, &closer.assume)
+            && opens.role == closes.role
+        {
+            faults.add(
+                FaultName::InvalidValue,
+                "$.closer.assume.role",
+                "name another role than the opener's: the one that closes must not be able to open",
+            );
+        }
         let ca = read_ca(&mut object, faults);
         let region = object.optional_text("region", faults).map(str::to_owned);
         let time_zone = object.optional_text("time_zone", faults).and_then(|name| {
@@ -384,6 +407,9 @@ fn read_login(object: &mut Object<'_>, field: &'static str, faults: &mut Faults)
     let user = login.text("user", faults).map(str::to_owned);
     let secret = login.optional_text("secret", faults).map(str::to_owned);
     let iam = login.optional("iam").cloned();
+    let n_before = faults.as_slice().len();
+    let assume = read_assumed_role(&mut login, faults);
+    let assume_is_readable = faults.as_slice().len() == n_before;
     login.finish(faults);
     let credential = match (secret, iam) {
         (Some(secret), None | Some(Value::Bool(false))) => {
@@ -406,10 +432,41 @@ fn read_login(object: &mut Object<'_>, field: &'static str, faults: &mut Faults)
             return None;
         }
     };
-    Some(Login {
+    assume_is_readable.then_some(Login {
         user: user?,
         credential,
+        assume,
     })
+}
+
+fn read_assumed_role(login: &mut Object<'_>, faults: &mut Faults) -> Option<AssumedRole> {
+    let value = login.optional("assume")?;
+    let path = login.path_of("assume");
+    let mut assume = Object::new(value, &path, faults)?;
+    let role = assume.text("role", faults).map(str::to_owned);
+    let external_id = assume.text("external_id", faults).map(str::to_owned);
+    assume.finish(faults);
+    let (role, external_id) = (role?, external_id?);
+    if !principal::is_role_arn(&role) {
+        let message = "give the ARN of an IAM role";
+        faults.add(FaultName::InvalidValue, format!("{path}.role"), message);
+    }
+    if !is_external_id(&external_id) {
+        faults.add(
+            FaultName::InvalidValue,
+            format!("{path}.external_id"),
+            "give 2 to 1,224 of the characters A-Z, a-z, 0-9 and _+=,.@:/-",
+        );
+    }
+    Some(AssumedRole { role, external_id })
+}
+
+/// <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>
+fn is_external_id(id: &str) -> bool {
+    (2..=1224).contains(&id.len())
+        && id
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_+=,.@:/-".contains(&byte))
 }
 
 fn read_ca(object: &mut Object<'_>, faults: &mut Faults) -> Option<CaSource> {
@@ -750,6 +807,17 @@ mod tests {
                 FaultName::InvalidDuration
             ]
         );
+    }
+
+    #[test]
+    fn the_one_that_closes_may_not_take_the_openers_role() {
+        let login = |user: &str, role: &str| json!({"user": user, "iam": true, "assume": {"role": format!("arn:aws:iam::210987654321:role/{role}"), "external_id": "deployment:1"}});
+        let mut document = json!({"cluster": "orders", "database": "latchkey", "ca": "rds",
+            "opener": login("o", "Opener"), "closer": login("c", "Closer")});
+        assert_eq!(found(Kind::Database, &document), []);
+        document["closer"] = login("c", "Opener");
+        let expected = (FaultName::InvalidValue, "$.closer.assume.role".to_owned());
+        assert_eq!(found(Kind::Database, &document), [expected]);
     }
 
     #[test]

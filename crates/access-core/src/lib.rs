@@ -25,7 +25,8 @@ pub mod time;
 pub mod window;
 
 pub use catalogue::{
-    CaSource, Database, DecideBy, Location, Login, Mode, Person, RoleCredential, RolePolicy,
+    AssumedRole, CaSource, Database, DecideBy, Location, Login, Mode, Person, RoleCredential,
+    RolePolicy,
 };
 pub use converge::carry_out::{LoginSeen, Windows};
 pub use converge::{Desired, WindowRow};

@@ -82,6 +82,11 @@ pub fn person_of<'a>(
     }
 }
 
+/// Whether `arn` is the ARN of an IAM role of AWS.
+pub(crate) fn is_role_arn(arn: &str) -> bool {
+    matches!(read_arn(arn, None), Some(Principal::Role { .. }))
+}
+
 /// The pairs of people with a principal that could be either of them.
 #[must_use]
 pub fn clashes(people: &[Person]) -> Vec<(PersonId, PersonId)> {

@@ -51,6 +51,7 @@ fn reader(kind: Kind) -> impl Fn(&Value) -> bool {
 fn databases() {
     let login =
         |user: &str| json!({"user": user, "secret": "arn:aws:secretsmanager:eu-west-1:1:secret:x"});
+    let assume = |role: &str, external_id: &str| json!({"role": format!("arn:aws:iam::210987654321:role/{role}"), "external_id": external_id});
     let at = |place: Value| {
         let mut document = json!({"database": "latchkey", "opener": login("o"), "closer": login("c"), "ca": "rds"});
         document
@@ -68,6 +69,11 @@ fn databases() {
             json!({"instance": "orders-1", "ca": {"parameter": "/ca"}, "closer": {"user": "c", "iam": true}}),
         ),
         at(json!({"host": "db", "opener": {"user": "o", "secret": "arn:x", "iam": false}})),
+        at(json!({
+            "cluster": "orders",
+            "opener": {"user": "o", "iam": true, "assume": assume("latchkey/opener/Orders", "deployment:1")},
+            "closer": {"user": "c", "iam": true, "assume": assume("latchkey/closer/Orders", "deployment:1")},
+        })),
     ];
     let changes = [
         ("/host", Value::Null),
@@ -80,6 +86,18 @@ fn databases() {
         ("/opener/iam", json!(true)),
         ("/opener/secret", json!("name")),
         ("/opener/password", json!("x")),
+        (
+            "/opener/assume",
+            json!("arn:aws:iam::210987654321:role/Orders"),
+        ),
+        (
+            "/opener/assume",
+            json!({"role": "arn:aws:iam::210987654321:role/Orders"}),
+        ),
+        ("/opener/assume", assume("*", "deployment:1")),
+        ("/opener/assume", assume("Orders/", "deployment:1")),
+        ("/opener/assume", assume("Orders", "1")),
+        ("/opener/assume", assume("Orders", "a b")),
         ("/closer", json!("c")),
         ("/ca", json!("mine")),
         ("/ca", json!({"parameter": "/ca", "object": "x"})),

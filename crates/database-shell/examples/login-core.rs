@@ -11,12 +11,14 @@ use lambda_shell::{Failure, RuntimeError};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), RuntimeError> {
     lambda_shell::start_logging();
-    let secrets = Secrets::new(&sdk_config()?);
+    let config = sdk_config()?;
+    let secrets = Secrets::new(&config);
     let roots = std::fs::read_to_string(environment("BENCH_CA")?)?;
     let tls = TlsSettings::verify_full(TrustedRoots::from_pem(&roots)?)?;
     let login = Login {
         user: environment("BENCH_USER")?,
         credential: Credential::Secret(environment("BENCH_SECRET_ARN")?),
+        assume: None,
     };
     let server = HostPort {
         host: environment("BENCH_HOST")?,
@@ -30,7 +32,7 @@ async fn main() -> Result<(), RuntimeError> {
     let role = environment("BENCH_ROLE")?;
     let handle = async |_| {
         let password = secrets
-            .password(&login, &server, None)
+            .password(&login, &server, None, &config)
             .await
             .map_err(|error| Failure::new(error.name(), error.to_string()))?;
         let password = Password::new(password.expose().to_owned());

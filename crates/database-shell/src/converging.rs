@@ -120,10 +120,9 @@ impl ClosableRole for RoleToClose<'_> {
         let mut n_ended_before = 0;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let located = self.reach.locate(self.database).await?;
+            let located = self.reach.locate(self.database, self.login).await?;
             let closed = located
                 .close(
-                    self.login,
                     self.role,
                     self.system_identifier,
                     left.min(SERVERS_ARE_BELIEVED_FOR),
@@ -147,8 +146,8 @@ impl ClosableRole for RoleToClose<'_> {
     }
 
     async fn narrow(&self, until: DateTime<Utc>) -> Result<(), Error> {
-        let located = self.reach.locate(self.database).await?;
-        let connection = located.connect(self.login).await?;
+        let located = self.reach.locate(self.database, self.login).await?;
+        let connection = located.connect().await?;
         connection.expect_server(self.system_identifier).await?;
         connection.narrow(self.role.as_str(), until).await?;
         connection.end().await;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use access_aws::account;
 use access_aws::database::{self, Servers};
 use access_aws::error::chain;
 use access_aws::rds_roots;
@@ -66,12 +67,16 @@ pub struct Reach {
     ssm: aws_sdk_ssm::Client,
     secrets: Secrets,
     region: String,
+    config: SdkConfig,
 }
 
-/// A database whose servers and certificates are known.
+/// A database whose servers and certificates are known, to one of its logins.
 pub struct Located<'a> {
     reach: &'a Reach,
     database: &'a Database,
+    login: &'a Login,
+    /// The function's own, or those of the role that the login assumes.
+    rights: SdkConfig,
     servers: Servers,
     tls: TlsSettings,
 }
@@ -85,15 +90,31 @@ impl Reach {
             ssm: aws_sdk_ssm::Client::new(config),
             secrets: Secrets::new(config),
             region: config.region().map(ToString::to_string).unwrap_or_default(),
+            config: config.clone(),
         }
     }
 
-    /// Finds the servers of `database` and whom to trust for them.
+    /// Finds the servers of `database` and whom to trust for them, to connect to them as `login`.
     ///
     /// # Errors
     /// [`Error`] named `DatabaseUnreachable`, `CatalogueUnavailable` or `CatalogueFaulty`.
-    pub async fn locate<'a>(&'a self, database: &'a Database) -> Result<Located<'a>, Error> {
-        let servers = database::locate(&self.rds, &database.location).await?;
+    pub async fn locate<'a>(
+        &'a self,
+        database: &'a Database,
+        login: &'a Login,
+    ) -> Result<Located<'a>, Error> {
+        let (rights, servers) = match &login.assume {
+            None => {
+                let servers = database::locate(&self.rds, &database.location).await?;
+                (self.config.clone(), servers)
+            }
+            Some(role) => {
+                let rights = account::assume(&self.config, role).await?;
+                let rds = aws_sdk_rds::Client::new(&rights);
+                let servers = database::locate(&rds, &database.location).await?;
+                (rights, servers)
+            }
+        };
         let tls = match &database.ca {
             CaSource::Rds => {
                 let region = database.region.as_deref().unwrap_or(&self.region);
@@ -110,6 +131,8 @@ impl Reach {
         Ok(Located {
             reach: self,
             database,
+            login,
+            rights,
             servers,
             tls,
         })
@@ -127,14 +150,14 @@ impl Located<'_> {
     ///
     /// # Errors
     /// [`Error`] named `DatabaseUnreachable`, `DatabaseRefused` or `SecretUnavailable`.
-    pub async fn connect(&self, login: &Login) -> Result<Connection, Error> {
+    pub async fn connect(&self) -> Result<Connection, Error> {
         let writer = &self.servers.writer;
         let endpoint = self.endpoint(writer);
-        let proven = self.login(login, writer).await?;
+        let proven = self.proven(writer).await?;
         match access_postgres::connect(&endpoint, &proven, &self.tls).await {
             // A secret that was rotated a moment ago: what was read may have been the old one.
             Err(access_postgres::Error::AuthenticationRefused { .. }) => {
-                let proven = self.login(login, writer).await?;
+                let proven = self.proven(writer).await?;
                 Ok(access_postgres::connect(&endpoint, &proven, &self.tls).await?)
             }
             answer => Ok(answer?),
@@ -146,10 +169,10 @@ impl Located<'_> {
     ///
     /// # Errors
     /// As [`Located::connect`].
-    pub async fn connect_everywhere(&self, login: &Login) -> Result<Vec<Connection>, Error> {
-        let mut connections = vec![self.connect(login).await?];
+    pub async fn connect_everywhere(&self) -> Result<Vec<Connection>, Error> {
+        let mut connections = vec![self.connect().await?];
         for reader in &self.servers.readers {
-            let proven = self.login(login, reader).await?;
+            let proven = self.proven(reader).await?;
             connections
                 .push(access_postgres::connect(&self.endpoint(reader), &proven, &self.tls).await?);
         }
@@ -162,7 +185,6 @@ impl Located<'_> {
     /// [`Error`] named `NotProvedClosed`, or as for [`Located::connect`].
     pub async fn close(
         &self,
-        login: &Login,
         role: &RoleName,
         system_identifier: Option<SystemIdentifier>,
         deadline: Duration,
@@ -179,11 +201,11 @@ impl Located<'_> {
             system_identifier,
         };
         let pace = ClosingPace::within(deadline);
-        let proven = self.login_everywhere(login).await?;
+        let proven = self.proven_everywhere().await?;
         match access_postgres::close(&targets, &proven, &self.tls, role.as_str(), &pace, now).await
         {
             Err(access_postgres::Error::AuthenticationRefused { .. }) => {
-                let proven = self.login_everywhere(login).await?;
+                let proven = self.proven_everywhere().await?;
                 Ok(
                     access_postgres::close(&targets, &proven, &self.tls, role.as_str(), &pace, now)
                         .await?,
@@ -199,13 +221,13 @@ impl Located<'_> {
     /// # Errors
     /// [`Error`] named `DatabaseUnreachable`, `DatabaseRefused` or `SecretUnavailable`, if there are not even facts
     /// about the cluster.
-    pub async fn facts(&self, login: &Login, within: Duration) -> Result<Facts, Error> {
+    pub async fn facts(&self, within: Duration) -> Result<Facts, Error> {
         let writer = &self.servers.writer;
         let endpoint = self.endpoint(writer);
-        let proven = self.login(login, writer).await?;
+        let proven = self.proven(writer).await?;
         match read_facts(&endpoint, &proven, &self.tls, within).await {
             Err(access_postgres::Error::AuthenticationRefused { .. }) => {
-                let proven = self.login(login, writer).await?;
+                let proven = self.proven(writer).await?;
                 Ok(read_facts(&endpoint, &proven, &self.tls, within).await?)
             }
             answer => Ok(answer?),
@@ -221,30 +243,33 @@ impl Located<'_> {
     }
 
     /// One login for every server: a password is the same everywhere, a token is not.
-    async fn login_everywhere(&self, login: &Login) -> Result<access_postgres::Login, Error> {
-        let mut proven = self.login(login, &self.servers.writer).await?;
-        if login.credential == Credential::Iam {
-            let region = self.database.region.as_deref();
+    async fn proven_everywhere(&self) -> Result<access_postgres::Login, Error> {
+        let mut proven = self.proven(&self.servers.writer).await?;
+        if self.login.credential == Credential::Iam {
             for reader in &self.servers.readers {
-                let token = self.reach.secrets.password(login, reader, region).await?;
-                let token = Password::new(token.expose().to_owned());
+                let token = self.password(reader).await?;
                 proven = proven.and_token_for(&reader.host, reader.port, token);
             }
         }
         Ok(proven)
     }
 
-    async fn login(
-        &self,
-        login: &Login,
-        server: &HostPort,
-    ) -> Result<access_postgres::Login, Error> {
-        let region = self.database.region.as_deref();
-        let password = self.reach.secrets.password(login, server, region).await?;
-        let password = Password::new(password.expose().to_owned());
-        Ok(match login.credential {
-            Credential::Secret(_) => access_postgres::Login::with_password(&login.user, password),
-            Credential::Iam => access_postgres::Login::with_token(&login.user, password),
+    async fn proven(&self, server: &HostPort) -> Result<access_postgres::Login, Error> {
+        let password = self.password(server).await?;
+        let user = &self.login.user;
+        Ok(match self.login.credential {
+            Credential::Secret(_) => access_postgres::Login::with_password(user, password),
+            Credential::Iam => access_postgres::Login::with_token(user, password),
         })
+    }
+
+    async fn password(&self, server: &HostPort) -> Result<Password, Error> {
+        let region = self.database.region.as_deref();
+        let password = self
+            .reach
+            .secrets
+            .password(self.login, server, region, &self.rights)
+            .await?;
+        Ok(Password::new(password.expose().to_owned()))
     }
 }

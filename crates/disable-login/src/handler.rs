@@ -228,10 +228,11 @@ impl Handler {
             return Ok(LeftBehind::not_compared("facts before were not taken"));
         };
         let taken_at = (self.now)();
-        let located = self.reach.locate(&request.database).await?;
-        let after = located
-            .facts(&request.database.closer, FACTS_LIMIT / 2)
+        let located = self
+            .reach
+            .locate(&request.database, &request.database.closer)
             .await?;
+        let after = located.facts(FACTS_LIMIT / 2).await?;
         let keeping = self
             .table
             .keep_facts(id, FactsTaken::After, &after, taken_at);
@@ -246,8 +247,11 @@ impl Handler {
     async fn password_kept(&self, stored: &StoredRequest) -> Option<String> {
         let request = &stored.request;
         let looked = async {
-            let located = self.reach.locate(&request.database).await?;
-            let connection = located.connect(&request.database.closer).await?;
+            let located = self
+                .reach
+                .locate(&request.database, &request.database.closer)
+                .await?;
+            let connection = located.connect().await?;
             let standing = connection.standing_password(request.role.as_str()).await?;
             connection.end().await;
             Ok::<_, database_shell::Error>(standing)

@@ -57,13 +57,10 @@ impl Handler {
         let stored = self.table.request(id).await.map_err(aws)?;
         let located = self
             .reach
-            .locate(&stored.request.database)
+            .locate(&stored.request.database, &stored.request.database.opener)
             .await
             .map_err(database)?;
-        let connection = located
-            .connect(&stored.request.database.opener)
-            .await
-            .map_err(database)?;
+        let connection = located.connect().await.map_err(database)?;
         let server = connection.server().await.map_err(postgres)?;
         let state = match connection.role_state(stored.request.role.as_str()).await {
             Ok(state) => state,
@@ -173,13 +170,10 @@ impl Handler {
         }
         let located = self
             .reach
-            .locate(&stored.request.database)
+            .locate(&stored.request.database, &stored.request.database.opener)
             .await
             .map_err(database)?;
-        let connection = located
-            .connect(&stored.request.database.opener)
-            .await
-            .map_err(database)?;
+        let connection = located.connect().await.map_err(database)?;
         let pinned = pinned_server(&stored)?;
         connection
             .expect_server(Some(pinned))
@@ -329,9 +323,7 @@ impl Handler {
         }
         let taken_at = (self.now)();
         // Leaves time to write them.
-        let facts = located
-            .facts(&request.database.opener, FACTS_LIMIT * 4 / 5)
-            .await?;
+        let facts = located.facts(FACTS_LIMIT * 4 / 5).await?;
         self.table
             .keep_facts(id, FactsTaken::Before, &facts, taken_at)
             .await?;

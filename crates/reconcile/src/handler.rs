@@ -208,8 +208,11 @@ impl Handler {
 
     /// Every registered role of one database, by the database's own word.
     async fn look_after(&self, watched: &Watched) -> Result<Round, database_shell::Error> {
-        let located = self.reach.locate(&watched.database).await?;
-        let connections = located.connect_everywhere(&watched.database.closer).await?;
+        let located = self
+            .reach
+            .locate(&watched.database, &watched.database.closer)
+            .await?;
+        let connections = located.connect_everywhere().await?;
         let mut round = Round::default();
         // One after the other, last: each may take a second, and no closing waits for them.
         let mut to_sweep = Vec::new();

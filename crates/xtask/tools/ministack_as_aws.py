@@ -11,6 +11,7 @@ import json
 import re
 import threading
 import time
+import urllib.parse
 
 from ministack import app
 from ministack.core import iam_actions, iam_evaluator
@@ -103,6 +104,7 @@ def correct_iam():
     extract_resource_arn = iam_actions.extract_resource_arn
     keys_of_transaction = contextvars.ContextVar("keys_of_transaction")
     parameters = contextvars.ContextVar("parameters")
+    external_id = contextvars.ContextVar("external_id", default=None)
 
     # aws:PrincipalArn of a role session is the ARN of the role.
     # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html#condition-keys-principalarn
@@ -151,12 +153,22 @@ def correct_iam():
         if service == "scheduler":
             group = json.loads(body or b"{}").get("GroupName", "default")
             return arn.replace(":schedule/default/", f":schedule/{group}/")
+        if service == "sts":
+            form = urllib.parse.parse_qs((body or b"").decode())
+            external_id.set(next(iter(form.get("ExternalId", [])), None))
         return arn
+
+    # The caller's own policies know sts:ExternalId too, not only the trust policy of the role.
+    # https://docs.aws.amazon.com/service-authorization/latest/reference/list_awssecuritytokenservice.html
+    def enforce_with_external_id(access_key_id, iam_action, service, region, resource_arn="*", service_context=None):
+        if iam_action == "sts:AssumeRole" and external_id.get():
+            service_context = {**(service_context or {}), "sts:ExternalId": external_id.get()}
+        return enforce_each_item(access_key_id, iam_action, service, region, resource_arn, service_context)
 
     def enforce_each_parameter(access_key_id, iam_action, service, region, resource_arn="*", service_context=None):
         arns = parameters.get([]) if iam_action in ("ssm:GetParameters", "ssm:GetParametersByPath") else []
         for arn in arns or [resource_arn]:
-            denied = enforce_each_item(access_key_id, iam_action, service, region, arn, service_context)
+            denied = enforce_with_external_id(access_key_id, iam_action, service, region, arn, service_context)
             if denied:
                 return denied
         return None

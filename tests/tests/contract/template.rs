@@ -405,6 +405,12 @@ fn the_deciding_rights_have_one_holder() {
         });
         named.unwrap().clone()
     };
+    let roles_elsewhere = |holder: &str| {
+        let named = holders
+            .keys()
+            .find(|right| right.starts_with("sts:AssumeRole") && right.contains(holder));
+        named.unwrap().clone()
+    };
     let secrets = |holder: &str| {
         let named = holders.keys().find(|right| {
             right.starts_with("secretsmanager:GetSecretValue") && right.contains(holder)
@@ -435,6 +441,11 @@ fn the_deciding_rights_have_one_holder() {
             &["DisableLoginRole", "ReconcileRole"],
         ),
         (secrets("OpenerSecretPattern"), &["EnableLoginRole"]),
+        (
+            roles_elsewhere("CloserRolePattern"),
+            &["DisableLoginRole", "ReconcileRole"],
+        ),
+        (roles_elsewhere("OpenerRolePattern"), &["EnableLoginRole"]),
         (window_secrets("CreateSecret"), &["EnableLoginRole"]),
         (window_secrets("PutResourcePolicy"), &["EnableLoginRole"]),
         (window_secrets("PutSecretValue"), &["EnableLoginRole"]),

@@ -2,13 +2,14 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
-use xtask::callback;
 use xtask::login_probe::Attempt;
+use xtask::ministack::Keys;
 use xtask::stack::Stack;
+use xtask::{callback, process};
 
 use super::fixture::{
-    Asked, SOON, WINDOW, ask, ask_for, can_log_in, merge, new_role, on_stack, outcome, request_id,
-    told_requester, until_open, valid_until,
+    Asked, SOON, WINDOW, ask, ask_for, can_log_in, file, merge, new_role, on_stack, outcome,
+    request_id, told_requester, until_open, valid_until,
 };
 
 #[test]
@@ -169,6 +170,129 @@ fn rds_says_where_an_instance_is() {
         assert_eq!(outcome(stack, &asked.execution).await.outcome(), "closed");
         assert!(!can_log_in(stack, &role).await);
     });
+}
+
+/// An account of its own on the local AWS; its root user is the account's id.
+const OTHER_ACCOUNT: &str = "210987654321";
+const EXTERNAL_ID: &str = "deployment:1";
+
+#[test]
+fn a_database_in_another_account_is_reached_through_a_role_there() {
+    on_stack(async |stack| {
+        let port = stack.postgres().port().to_string();
+        let create = [
+            "rds",
+            "create-db-instance",
+            "--db-instance-identifier=elsewhere-1",
+            "--engine=postgres",
+            "--db-instance-class=db.t4g.medium",
+            "--allocated-storage=20",
+            "--master-username=master",
+            "--master-user-password=not-used-here",
+            "--port",
+            &port,
+        ];
+        in_other_account(stack, &create).await;
+        for login in ["opener", "closer"] {
+            new_role_for_latchkey(stack, login).await;
+        }
+        for (target, external_id) in [
+            ("elsewhere", Some(EXTERNAL_ID)),
+            ("elsewhere-of-others", Some("deployment:2")),
+            ("not-here", None),
+        ] {
+            let mut database = stack.database_document().clone();
+            merge(
+                &mut database,
+                json!({ "host": null, "port": null, "instance": "elsewhere-1" }),
+            );
+            for login in ["opener", "closer"] {
+                let role =
+                    format!("arn:aws:iam::{OTHER_ACCOUNT}:role/latchkey/{login}/Elsewhere{login}");
+                if let Some(external_id) = external_id {
+                    database[login]["assume"] = json!({ "role": role, "external_id": external_id });
+                }
+            }
+            let name = format!("databases/{target}");
+            stack.put_catalogue(&name, &database).await.unwrap();
+        }
+
+        let role = new_role(stack, json!({})).await;
+        let policy = Stack::role_document(&role);
+        for target in ["elsewhere", "elsewhere-of-others", "not-here"] {
+            let name = format!("roles/{target}/{role}");
+            stack.put_catalogue(&name, &policy).await.unwrap();
+        }
+        let mut never_ready = Vec::new();
+        for target in ["elsewhere-of-others", "not-here"] {
+            never_ready.push(file(stack, &role, json!({ "target": target })).await);
+        }
+        let asked = ask_for(stack, &role, json!({ "target": "elsewhere" })).await;
+        approve(&asked).await;
+        until_open(stack, &asked).await;
+        assert_eq!(outcome(stack, &asked.execution).await.outcome(), "closed");
+        assert!(!can_log_in(stack, &role).await);
+        // With another external id the role is not theirs, and without the role there is no such database.
+        for execution in never_ready {
+            let ended = stack.wait_for_end(&execution, SOON * 4).await.unwrap();
+            assert_eq!(ended.status, "FAILED", "{}", ended.output);
+        }
+    });
+}
+
+/// A role that the deployment's account may assume with the external id, and that may look for databases.
+async fn new_role_for_latchkey(stack: &Stack, login: &str) {
+    let trust = json!({ "Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow", "Action": "sts:AssumeRole",
+        "Principal": { "AWS": format!("arn:aws:iam::{}:root", xtask::ministack::ACCOUNT) },
+        "Condition": { "StringEquals": { "sts:ExternalId": EXTERNAL_ID } },
+    }] });
+    let rights = json!({ "Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow", "Action": "rds:DescribeDBInstances",
+        "Resource": format!("arn:aws:rds:*:{OTHER_ACCOUNT}:db:*"),
+    }] });
+    let (trust, rights, path) = (
+        trust.to_string(),
+        rights.to_string(),
+        format!("/latchkey/{login}/"),
+    );
+    let name = format!("Elsewhere{login}");
+    let create = [
+        "iam",
+        "create-role",
+        "--role-name",
+        &name,
+        "--path",
+        &path,
+        "--assume-role-policy-document",
+        &trust,
+    ];
+    in_other_account(stack, &create).await;
+    let put = [
+        "iam",
+        "put-role-policy",
+        "--role-name",
+        &name,
+        "--policy-name=FindServers",
+        "--policy-document",
+        &rights,
+    ];
+    in_other_account(stack, &put).await;
+}
+
+/// Calls the AWS command line as root of the other account.
+async fn in_other_account(stack: &Stack, arguments: &[&str]) {
+    let root = Keys {
+        access_key_id: OTHER_ACCOUNT.to_owned(),
+        ..Keys::of_root()
+    };
+    let mut aws = stack.aws().command("aws", &root);
+    aws.args(["--endpoint-url", &stack.aws().endpoint()])
+        .args(arguments);
+    let log = stack.folder().join("log").join("other-account.log");
+    process::capture("aws in the other account", &log, aws)
+        .await
+        .unwrap();
 }
 
 async fn approve(asked: &Asked) {
