@@ -317,6 +317,9 @@ struct Simulation {
     flows: Vec<Flow>,
     running: Vec<Running>,
     n_calls: usize,
+    /// Whether an opening ended without having taken back what it gave. If its window was closed meanwhile, nobody
+    /// else comes for that but reconcile.
+    opening_broke: bool,
     chance: Chance,
 }
 
@@ -349,6 +352,7 @@ impl Simulation {
             flows: flows.collect(),
             running: Vec::new(),
             n_calls: 0,
+            opening_broke: false,
             chance: Chance(chance.into_iter()),
         }
     }
@@ -421,6 +425,7 @@ impl Simulation {
     }
 
     fn answered(&mut self, n: usize, is_opening: bool, answer: Answer) {
+        self.opening_broke |= is_opening && answer == Answer::Failed;
         let flow = &mut self.flows[n];
         if is_opening != (flow.phase == Phase::Opening) {
             // The second of two calls: its answer is heard by nobody.
@@ -540,6 +545,20 @@ impl Simulation {
         }
     }
 
+    /// reconcile's next round, as far as it matters here: it closes what no window covers.
+    fn reconcile(&mut self) {
+        let call = Call {
+            n: self.n_calls,
+            id: self.flows[0].id.clone(),
+            world: Arc::clone(&self.world),
+            fails_in: Arc::new(Mutex::new(None)),
+        };
+        self.n_calls += 1;
+        let mut round = std::pin::pin!(carry_out::close(&call, &call, None));
+        let mut context = Context::from_waker(Waker::noop());
+        while round.as_mut().poll(&mut context).is_pending() {}
+    }
+
     /// Lets everything come to rest at this instant, nothing going wrong, and compares with the model.
     fn settle(&mut self) {
         for running in &self.running {
@@ -554,6 +573,10 @@ impl Simulation {
             self.poll(0);
         }
         self.chance = chance;
+        // Only then, so that openings that do not break must leave nothing to it.
+        if std::mem::take(&mut self.opening_broke) {
+            self.reconcile();
+        }
         let world = self.world.lock().unwrap();
         let rows = world.rows();
         let waits_for_the_dead = world.announced.values().any(|until| world.now < *until);

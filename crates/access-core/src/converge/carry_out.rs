@@ -125,6 +125,7 @@ pub enum Opening {
 ///
 /// If it may have given LOGIN and does not end in [`Opening::Opened`], it takes back what no window covers before it
 /// answers, errors included: the end may have passed, or somebody ended the window, while it waited for a lock.
+/// What breaks while it takes back, or before, is left to whoever closes the window; if that is done already, to reconcile.
 ///
 /// # Errors
 /// Those of the role and of its windows.
