@@ -51,6 +51,8 @@ pub struct Inbox {
     person: String,
     /// What has come and nobody wanted yet.
     received: Arc<Mutex<Vec<Message>>>,
+    /// Held while the queue is emptied: between the queue and the list, a message could be seen by nobody else.
+    fetching: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Inbox {
@@ -61,6 +63,7 @@ impl Inbox {
             queue_url,
             person,
             received: Arc::default(),
+            fetching: Arc::default(),
         }
     }
 
@@ -130,6 +133,7 @@ impl Inbox {
             action: format!("read the mailbox of {}", self.person),
             reason: with_causes(error),
         };
+        let _one_at_a_time = self.fetching.lock().await;
         loop {
             let receive = self
                 .client
