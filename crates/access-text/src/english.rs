@@ -1,10 +1,10 @@
 //! The English catalogue. Short words, whole sentences, and always what happens next.
 
-use access_core::{Grant, Language};
+use access_core::Language;
 use chrono::TimeDelta;
 
 use crate::texts::{
-    EndingTexts, FormTexts, MessageTexts, OutcomeTexts, RequestTexts, Texts, Words,
+    EndingTexts, FormTexts, GrantTexts, MessageTexts, OutcomeTexts, RequestTexts, Texts, Words,
 };
 
 /// English.
@@ -38,9 +38,6 @@ pub static ENGLISH: Texts = Texts {
         what: "What",
         role_on_target: |role, target| format!("role {role} on {target}"),
         role: "Role",
-        kind: |grant| match grant {
-            Grant::Login => "a privileged PostgreSQL user, who will be able to log in",
-        },
         member_of: |roles| format!("Has the rights of {}.", english_list(roles)),
         acted_as_by: |roles| {
             format!(
@@ -106,6 +103,22 @@ pub static ENGLISH: Texts = Texts {
         rejected_by: |name| format!("{name} rejected"),
         request_id: "Request",
         next: "What happens next",
+        next_is_open_for: |requester| {
+            format!(
+                "A password is made for this window. Only {requester} can read it, and it ends when the role is closed."
+            )
+        },
+        next_expires: |decide_by| {
+            format!(
+                "Without enough approvals by {decide_by} the request expires and nothing opens."
+            )
+        },
+    },
+    login: GrantTexts {
+        kind: "a privileged PostgreSQL user, who will be able to log in",
+        lead: |requester, how_long| {
+            format!("{requester} asks for a privileged database login: {how_long}.")
+        },
         next_opens_when_approved: |n_missing| {
             format!(
                 "With {} the login opens at once.",
@@ -124,11 +137,6 @@ pub static ENGLISH: Texts = Texts {
         next_is_open: |role| {
             format!("While it is open, everyone who knows the password of {role} can log in.")
         },
-        next_is_open_for: |requester| {
-            format!(
-                "A password is made for this window. Only {requester} can read it, and it ends when the role is closed."
-            )
-        },
         next_closes_at: |end| {
             format!(
                 "At {end} it is closed: nobody can log in any more, and sessions still open are ended."
@@ -144,17 +152,44 @@ pub static ENGLISH: Texts = Texts {
                 "After {duration}, at {end} at the latest, it is closed: nobody can log in any more, and sessions still open are ended."
             )
         },
-        next_expires: |decide_by| {
+        end_window_means: "The login is closed at once and its sessions are ended, with what they have not committed. Everybody concerned is told who ended it and why.",
+        already_open: "This request was approved, and the login is open now.",
+        already_closed: "The window of this request is over, and the login is closed.",
+        open: "The login is open",
+        closing_now: "The window of this request is over, and the login is being closed now. A message says when that is proved.",
+        ask: |approver, requester| {
             format!(
-                "Without enough approvals by {decide_by} the request expires and nothing opens."
+                "{approver}, please decide: {requester} asks to log in as a privileged PostgreSQL user."
+            )
+        },
+        remind: |approver, requester, time_left| {
+            format!(
+                "{approver}, your decision is still missing ({time_left}): {requester} asks to log in as a privileged PostgreSQL user."
+            )
+        },
+        ends_soon_subject: |target| format!("Latchkey: login closes soon on {target}"),
+        ends_soon: |role, target, end| {
+            format!("The login of role {role} on {target} closes at {end}.")
+        },
+        ends_soon_next: "Finish what you are doing: then nobody can log in any more, and sessions still open are ended, with what they have not committed. Only another approved window for this role would keep it open. If you need more time, file a new request now.",
+        opened_subject: |target| format!("Latchkey: login open on {target}"),
+        opened: |role, target| format!("The login of role {role} on {target} is open."),
+        closed_subject: |target| format!("Latchkey: login closed on {target}"),
+        closed: |role, target, at| {
+            format!(
+                "The login of role {role} on {target} is closed. Checked on the database at {at}."
+            )
+        },
+        closed_next: "Nobody can log in with this role, and no session of it is left.",
+        close_failing_subject: |target| format!("Latchkey ALARM: login NOT closed on {target}"),
+        close_failing: |role, target| {
+            format!(
+                "ALARM: the window is over, but the login of role {role} on {target} could not be proved closed. Take it as still open."
             )
         },
     },
     form: FormTexts {
         heading: |role, target| format!("Open {role} on {target}?"),
-        lead: |requester, how_long| {
-            format!("{requester} asks for a privileged database login: {how_long}.")
-        },
         go_to_decision: "Go to your decision",
         your_decision: "Your decision",
         deciding_as: |name| {
@@ -245,7 +280,6 @@ pub static ENGLISH: Texts = Texts {
         cancel_means: "Nothing opens, and everybody concerned is told who took it back and why.",
         cancel_now: "Take it back",
         end_window: "End this window now",
-        end_window_means: "The login is closed at once and its sessions are ended, with what they have not committed. Everybody concerned is told who ended it and why.",
         end_window_now: "End it now",
         ending_as: |name| {
             format!("You do it as {name}. This link is yours alone: do not pass it on.")
@@ -279,17 +313,13 @@ pub static ENGLISH: Texts = Texts {
         },
         already_by: |names, at| format!("Decided by {}, at {at}.", english_list(names)),
         already_approved: "This request is approved. There is nothing left to decide.",
-        already_open: "This request was approved, and the login is open now.",
         already_ended: "The window of this request is over. Another approved window keeps the role open.",
-        already_closed: "The window of this request is over, and the login is closed.",
         already_rejected: "This request was rejected and is over. Nothing opens.",
         already_refused: "This request was refused, because it could not be opened. Nothing was opened.",
         already_cancelled: "This request was taken back before it was opened. Nothing opens.",
         waits: "Waiting for approval",
         still_waits: "This request waits for decisions. Nothing is open because of it.",
-        open: "The login is open",
         over: "The window is over",
-        closing_now: "The window of this request is over, and the login is being closed now. A message says when that is proved.",
         refused: "Refused",
         cancelled: "Taken back",
         expired: "Too late: this request has expired",
@@ -313,17 +343,7 @@ pub static ENGLISH: Texts = Texts {
     },
     message: MessageTexts {
         ask_subject: |target| format!("Latchkey: please decide on access to {target}"),
-        ask: |approver, requester| {
-            format!(
-                "{approver}, please decide: {requester} asks to log in as a privileged PostgreSQL user."
-            )
-        },
         remind_subject: |target| format!("Latchkey: reminder, please decide on access to {target}"),
-        remind: |approver, requester, time_left| {
-            format!(
-                "{approver}, your decision is still missing ({time_left}): {requester} asks to log in as a privileged PostgreSQL user."
-            )
-        },
         decide_here: "Look at it and decide here:",
         link_is_personal: "This link is yours alone. Whoever holds it can decide in your name, so do not forward this message. Opening the link decides nothing.",
         accepted_subject: |target| format!("Latchkey: request waits for approval for {target}"),
@@ -337,21 +357,7 @@ pub static ENGLISH: Texts = Texts {
         approved_subject: |target| format!("Latchkey: request approved for {target}"),
         approved: |role, target| format!("The request for role {role} on {target} was approved."),
         already_handled: "Already handled: the decisions below were enough. There is nothing left for you to do. Your link shows how it went, and ends it while there is something to end.",
-        ends_soon_subject: |target| format!("Latchkey: login closes soon on {target}"),
-        ends_soon: |role, target, end| {
-            format!("The login of role {role} on {target} closes at {end}.")
-        },
-        ends_soon_next: "Finish what you are doing: then nobody can log in any more, and sessions still open are ended, with what they have not committed. Only another approved window for this role would keep it open. If you need more time, file a new request now.",
-        opened_subject: |target| format!("Latchkey: login open on {target}"),
-        opened: |role, target| format!("The login of role {role} on {target} is open."),
         read_password: "The password is in a secret that only you can read. To see it, run as yourself:",
-        closed_subject: |target| format!("Latchkey: login closed on {target}"),
-        closed: |role, target, at| {
-            format!(
-                "The login of role {role} on {target} is closed. Checked on the database at {at}."
-            )
-        },
-        closed_next: "Nobody can log in with this role, and no session of it is left.",
         nothing_left: "Roles, rights, settings, functions and triggers are as they were before the window. Changed passwords and changed data do not show here. There is nothing to do.",
         left_behind: "What the window left behind (+ is new, - was there before)",
         left_behind_next: "Whatever was not part of the work must be undone by the database's administrator. GRAVE ones can be a way back in: look at them now. Changed passwords and changed data do not show here.",
@@ -393,12 +399,6 @@ pub static ENGLISH: Texts = Texts {
             )
         },
         failed_next: "The platform team must look at the execution of this request. If the access is still needed, file a new request.",
-        close_failing_subject: |target| format!("Latchkey ALARM: login NOT closed on {target}"),
-        close_failing: |role, target| {
-            format!(
-                "ALARM: the window is over, but the login of role {role} on {target} could not be proved closed. Take it as still open."
-            )
-        },
         close_failing_goes_on: "Latchkey keeps trying, and says so when it is closed. Do not wait for it: a person must look now.",
         close_by_hand: "To close it by hand, as the database's administrator:",
         ask_again: "If the access is still needed, the requester can file a new request.",

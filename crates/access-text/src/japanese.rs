@@ -1,11 +1,11 @@
 //! The Japanese catalogue: plain business Japanese, whole sentences, and always what happens next.
 
-use access_core::{Grant, Language};
+use access_core::Language;
 use chrono::{Datelike, NaiveDate, TimeDelta, Weekday};
 
 use crate::ENGLISH;
 use crate::texts::{
-    EndingTexts, FormTexts, MessageTexts, OutcomeTexts, RequestTexts, Texts, Words,
+    EndingTexts, FormTexts, GrantTexts, MessageTexts, OutcomeTexts, RequestTexts, Texts, Words,
 };
 
 /// Japanese.
@@ -39,11 +39,6 @@ pub static JAPANESE: Texts = Texts {
         what: "対象",
         role_on_target: |role, target| format!("{target} のロール {role}"),
         role: "ロール",
-        kind: |grant| match grant {
-            Grant::Login => {
-                "特権を持つPostgreSQLユーザーです。承認されるとログインできるようになります。"
-            }
-        },
         member_of: |roles| format!("{} の権限を持っています。", roles.join("、")),
         acted_as_by: |roles| {
             format!(
@@ -108,6 +103,24 @@ pub static JAPANESE: Texts = Texts {
         rejected_by: |name| format!("{name} さんが却下"),
         request_id: "申請番号",
         next: "今後の流れ",
+        next_is_open_for: |requester| {
+            format!(
+                "今回の利用専用のパスワードが発行されます。読めるのは {requester} さんだけで、ロールが閉じられると無効になります。"
+            )
+        },
+        next_expires: |decide_by| {
+            format!(
+                "{decide_by} までに必要な承認がそろわない場合、この申請は期限切れとなり、ログインは許可されません。"
+            )
+        },
+    },
+    login: GrantTexts {
+        kind: "特権を持つPostgreSQLユーザーです。承認されるとログインできるようになります。",
+        lead: |requester, how_long| {
+            format!(
+                "{requester} さんが、データベースへの特権ログインを申請しています（{how_long}）。"
+            )
+        },
         next_opens_when_approved: |n_missing| {
             format!("あと{n_missing}名が承認すると、直ちにログインできるようになります。")
         },
@@ -119,11 +132,6 @@ pub static JAPANESE: Texts = Texts {
         next_opens_at: |start| format!("{start} にログインできるようになります。"),
         next_is_open: |role| {
             format!("利用時間中は、{role} のパスワードを知っている人なら誰でもログインできます。")
-        },
-        next_is_open_for: |requester| {
-            format!(
-                "今回の利用専用のパスワードが発行されます。読めるのは {requester} さんだけで、ロールが閉じられると無効になります。"
-            )
         },
         next_closes_at: |end| {
             format!(
@@ -140,19 +148,46 @@ pub static JAPANESE: Texts = Texts {
                 "{duration}後、遅くとも {end} に終了します。以後は誰もログインできず、残っているセッションは切断されます。"
             )
         },
-        next_expires: |decide_by| {
+        end_window_means: "ログインは直ちに停止し、残っているセッションは切断され、コミットしていない変更は失われます。終了した人と理由を関係者全員にお知らせします。",
+        already_open: "この申請は承認され、現在ログインできる状態です。",
+        already_closed: "この申請の利用時間は終了し、ログインは停止されています。",
+        open: "ログインできる状態です",
+        closing_now: "この申請の利用時間は終了し、ログインを停止しています。停止を確認した時点でお知らせします。",
+        ask: |approver, requester| {
             format!(
-                "{decide_by} までに必要な承認がそろわない場合、この申請は期限切れとなり、ログインは許可されません。"
+                "{approver} さん\n\n{requester} さんから、特権を持つPostgreSQLユーザーでのログインの申請がありました。内容をご確認のうえ、承認または却下をお願いします。"
+            )
+        },
+        remind: |approver, requester, time_left| {
+            format!(
+                "{approver} さん\n\n{requester} さんからの、特権を持つPostgreSQLユーザーでのログインの申請に、まだご回答をいただいていません（{time_left}）。内容をご確認のうえ、承認または却下をお願いします。"
+            )
+        },
+        ends_soon_subject: ENGLISH.login.ends_soon_subject,
+        ends_soon: |role, target, end| {
+            format!("{target} のロール {role} のログインは、まもなく停止します。停止時刻：{end}")
+        },
+        ends_soon_next: "作業を終えてください。停止すると、誰もログインできなくなり、残っているセッションは切断され、コミットしていない変更は失われます。このロールについて承認済みの別の申請がある場合に限り、利用を続けられます。時間が足りない場合は、今のうちにあらためて申請してください。",
+        opened_subject: ENGLISH.login.opened_subject,
+        opened: |role, target| {
+            format!("{target} のロール {role} でログインできるようになりました。")
+        },
+        closed_subject: ENGLISH.login.closed_subject,
+        closed: |role, target, at| {
+            format!(
+                "{target} のロール {role} のログインを停止しました。{at} にデータベース上で確認済みです。"
+            )
+        },
+        closed_next: "このロールでは誰もログインできず、残っているセッションもありません。",
+        close_failing_subject: ENGLISH.login.close_failing_subject,
+        close_failing: |role, target| {
+            format!(
+                "【警報】利用時間は終了しましたが、{target} のロール {role} のログインが停止したことを確認できません。まだログインできるものとして対応してください。"
             )
         },
     },
     form: FormTexts {
         heading: |role, target| format!("{target} の {role} の利用を承認しますか"),
-        lead: |requester, how_long| {
-            format!(
-                "{requester} さんが、データベースへの特権ログインを申請しています（{how_long}）。"
-            )
-        },
         go_to_decision: "回答欄へ移動",
         your_decision: "回答",
         deciding_as: |name| {
@@ -245,7 +280,6 @@ pub static JAPANESE: Texts = Texts {
         cancel_means: "ログインは許可されません。取り消した人と理由を関係者全員にお知らせします。",
         cancel_now: "取り消す",
         end_window: "利用時間を今すぐ終了する",
-        end_window_means: "ログインは直ちに停止し、残っているセッションは切断され、コミットしていない変更は失われます。終了した人と理由を関係者全員にお知らせします。",
         end_window_now: "今すぐ終了する",
         ending_as: |name| {
             format!(
@@ -282,17 +316,13 @@ pub static JAPANESE: Texts = Texts {
         },
         already_by: |names, at| format!("{at} に {} さんが回答しました。", names.join(" さん、")),
         already_approved: "この申請は承認されました。これ以上の回答は必要ありません。",
-        already_open: "この申請は承認され、現在ログインできる状態です。",
         already_ended: "この申請の利用時間は終了しました。承認済みの別の申請のため、ロールは引き続き利用できる状態です。",
-        already_closed: "この申請の利用時間は終了し、ログインは停止されています。",
         already_rejected: "この申請は却下され、終了しました。ログインは許可されません。",
         already_refused: "この申請は開始できないため、受け付けられませんでした。ログインは許可されていません。",
         already_cancelled: "この申請は、開始前に取り消されました。ログインは許可されません。",
         waits: "承認を待っています",
         still_waits: "この申請は回答を待っています。この申請によるログインは許可されていません。",
-        open: "ログインできる状態です",
         over: "利用時間は終了しました",
-        closing_now: "この申請の利用時間は終了し、ログインを停止しています。停止を確認した時点でお知らせします。",
         refused: "受け付けられませんでした",
         cancelled: "取り消されました",
         expired: "期限を過ぎています",
@@ -316,17 +346,7 @@ pub static JAPANESE: Texts = Texts {
     },
     message: MessageTexts {
         ask_subject: ENGLISH.message.ask_subject,
-        ask: |approver, requester| {
-            format!(
-                "{approver} さん\n\n{requester} さんから、特権を持つPostgreSQLユーザーでのログインの申請がありました。内容をご確認のうえ、承認または却下をお願いします。"
-            )
-        },
         remind_subject: ENGLISH.message.remind_subject,
-        remind: |approver, requester, time_left| {
-            format!(
-                "{approver} さん\n\n{requester} さんからの、特権を持つPostgreSQLユーザーでのログインの申請に、まだご回答をいただいていません（{time_left}）。内容をご確認のうえ、承認または却下をお願いします。"
-            )
-        },
         decide_here: "内容の確認と回答はこちらからお願いします：",
         link_is_personal: "このリンクはご本人専用です。リンクを知っている人は誰でもあなたの名前で回答できるため、このメッセージを転送しないでください。リンクを開いただけでは回答になりません。",
         accepted_subject: ENGLISH.message.accepted_subject,
@@ -340,23 +360,7 @@ pub static JAPANESE: Texts = Texts {
         approved_subject: ENGLISH.message.approved_subject,
         approved: |role, target| format!("{target} のロール {role} の申請は承認されました。"),
         already_handled: "対応済みです。下記の回答により、この申請の結果は確定しました。あなたの回答はもう必要ありません。お送りしたリンクでは、結果の確認と、終了前であれば早めの終了ができます。",
-        ends_soon_subject: ENGLISH.message.ends_soon_subject,
-        ends_soon: |role, target, end| {
-            format!("{target} のロール {role} のログインは、まもなく停止します。停止時刻：{end}")
-        },
-        ends_soon_next: "作業を終えてください。停止すると、誰もログインできなくなり、残っているセッションは切断され、コミットしていない変更は失われます。このロールについて承認済みの別の申請がある場合に限り、利用を続けられます。時間が足りない場合は、今のうちにあらためて申請してください。",
-        opened_subject: ENGLISH.message.opened_subject,
-        opened: |role, target| {
-            format!("{target} のロール {role} でログインできるようになりました。")
-        },
         read_password: "パスワードは、あなただけが読めるシークレットに保存されています。ご本人の権限で次のコマンドを実行してください：",
-        closed_subject: ENGLISH.message.closed_subject,
-        closed: |role, target, at| {
-            format!(
-                "{target} のロール {role} のログインを停止しました。{at} にデータベース上で確認済みです。"
-            )
-        },
-        closed_next: "このロールでは誰もログインできず、残っているセッションもありません。",
         nothing_left: "ロール、権限、設定、関数、トリガーは、利用開始前と同じ状態です。パスワードの変更とデータの変更は、この確認の対象外です。対応は必要ありません。",
         left_behind: "利用時間中に残された変更（+ は新しいもの、- は以前にあったもの）",
         left_behind_next: "作業に含まれない変更は、データベース管理者が元に戻してください。GRAVE と表示された変更は、再侵入の手段になり得ます。直ちに確認してください。パスワードの変更とデータの変更は、この確認の対象外です。",
@@ -404,12 +408,6 @@ pub static JAPANESE: Texts = Texts {
             )
         },
         failed_next: "基盤チームは、この申請の実行状況を確認してください。まだ必要な場合は、あらためて申請してください。",
-        close_failing_subject: ENGLISH.message.close_failing_subject,
-        close_failing: |role, target| {
-            format!(
-                "【警報】利用時間は終了しましたが、{target} のロール {role} のログインが停止したことを確認できません。まだログインできるものとして対応してください。"
-            )
-        },
         close_failing_goes_on: "Latchkeyは停止を試み続け、停止を確認した時点でお知らせします。それを待たずに、直ちに担当者が確認してください。",
         close_by_hand: "手動で停止するには、データベース管理者として次を実行してください：",
         ask_again: "まだ必要な場合は、申請者があらためて申請してください。",

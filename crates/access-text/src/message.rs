@@ -80,9 +80,8 @@ pub fn ask(
     now: DateTime<Utc>,
 ) -> Message {
     let text = RequestText::new(texts, request, now);
-    let says = &texts.message;
-    let about = (says.ask_subject)(&text.target);
-    let opening = (says.ask)(&line(&approver.name), &text.requester_name);
+    let about = (texts.message.ask_subject)(&text.target);
+    let opening = (texts.of_grant(&request.grant).ask)(&line(&approver.name), &text.requester_name);
     question(texts, &text, &about, opening, link)
 }
 
@@ -96,9 +95,8 @@ pub fn remind(
     now: DateTime<Utc>,
 ) -> Message {
     let text = RequestText::new(texts, request, now);
-    let says = &texts.message;
-    let about = (says.remind_subject)(&text.target);
-    let opening = (says.remind)(
+    let about = (texts.message.remind_subject)(&text.target);
+    let opening = (texts.of_grant(&request.grant).remind)(
         &line(&approver.name),
         &text.requester_name,
         &text.decide_note,
@@ -175,6 +173,7 @@ fn announcement(
 ) -> Message {
     let text = RequestText::new(texts, request, now);
     let says = &texts.message;
+    let of_grant = texts.of_grant(&request.grant);
     let role = text.role_spelt_out(texts);
     let target = text.target.as_str();
     let moment = |at: DateTime<Utc>| Moment::new(texts, at, request.zone);
@@ -190,28 +189,28 @@ fn announcement(
             next(texts, &text.next_steps()),
         ),
         Announcement::EndsSoon => (
-            (says.ends_soon_subject)(target),
-            (says.ends_soon)(&role, target, &when(texts, &text.closes)),
-            says.ends_soon_next.to_owned(),
+            (of_grant.ends_soon_subject)(target),
+            (of_grant.ends_soon)(&role, target, &when(texts, &text.closes)),
+            of_grant.ends_soon_next.to_owned(),
         ),
         Announcement::Opened => (
-            (says.opened_subject)(target),
-            (says.opened)(&role, target),
+            (of_grant.opened_subject)(target),
+            (of_grant.opened)(&role, target),
             next(texts, &[text.risk.clone(), text.closing.clone()]),
         ),
         Announcement::OpenedWithPassword { read_it } => (
-            (says.opened_subject)(target),
-            (says.opened)(&role, target),
+            (of_grant.opened_subject)(target),
+            (of_grant.opened)(&role, target),
             paragraphs(&[
                 format!("{}\n    {read_it}", says.read_password),
                 next(texts, std::slice::from_ref(&text.closing)),
             ]),
         ),
         Announcement::Closed { at, left_behind } => (
-            (says.closed_subject)(target),
-            (says.closed)(&role, target, &moment(*at).line()),
+            (of_grant.closed_subject)(target),
+            (of_grant.closed)(&role, target, &moment(*at).line()),
             paragraphs(&[
-                says.closed_next.to_owned(),
+                of_grant.closed_next.to_owned(),
                 what_was_left(texts, left_behind),
             ]),
         ),
@@ -259,8 +258,8 @@ fn announcement(
             says.failed_next.to_owned(),
         ),
         Announcement::CloseFailing => (
-            (says.close_failing_subject)(target),
-            (says.close_failing)(&role, target),
+            (of_grant.close_failing_subject)(target),
+            (of_grant.close_failing)(&role, target),
             format!(
                 "{}\n\n{}\n{}",
                 says.close_failing_goes_on,

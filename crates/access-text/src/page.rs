@@ -101,7 +101,7 @@ pub fn decision_page(
         frame: Frame::new(texts, title, &text.request_id),
         texts,
         heading,
-        lead: (texts.form.lead)(&text.requester_name, &text.how_long),
+        lead: (texts.of_grant(&request.grant).lead)(&text.requester_name, &text.how_long),
         deciding_as: (texts.form.deciding_as)(&line(&approver.name)),
         comment_hint: (texts.form.comment_hint)(COMMENT_MAX_CHARS),
         as_of: (texts.form.as_of)(&Moment::new(texts, now, chrono_tz::UTC).utc),
@@ -226,7 +226,7 @@ pub fn standing_page(
     let headline = match stage {
         Stage::Waiting => says.waits,
         Stage::Approved => says.approved,
-        Stage::Open => says.open,
+        Stage::Open => texts.of_grant(&request.grant).open,
         Stage::Closing | Stage::EndedRoleStillOpen | Stage::Closed => says.over,
         Stage::Rejected => says.rejected,
         Stage::Refused => says.refused,
@@ -243,13 +243,14 @@ fn standing<'a>(
     now: DateTime<Utc>,
 ) -> OutcomePage<'a> {
     let says = &texts.outcome;
+    let of_grant = texts.of_grant(&request.grant);
     let (tone, sentence) = match stage {
         Stage::Waiting => (Tone::Info, says.still_waits),
         Stage::Approved => (Tone::Good, says.already_approved),
-        Stage::Open => (Tone::Good, says.already_open),
-        Stage::Closing => (Tone::Info, says.closing_now),
+        Stage::Open => (Tone::Good, of_grant.already_open),
+        Stage::Closing => (Tone::Info, of_grant.closing_now),
         Stage::EndedRoleStillOpen => (Tone::Info, says.already_ended),
-        Stage::Closed => (Tone::Info, says.already_closed),
+        Stage::Closed => (Tone::Info, of_grant.already_closed),
         Stage::Rejected => (Tone::Bad, says.already_rejected),
         Stage::Refused => (Tone::Warn, says.already_refused),
         Stage::Cancelled => (Tone::Warn, says.already_cancelled),
@@ -264,7 +265,7 @@ fn standing<'a>(
     // The votes alone say "it opens at …"; what has become of it says whether that still holds.
     match stage {
         Stage::Waiting | Stage::Approved => {}
-        Stage::Open => page.request.opening = Some(texts.request.next_is_open_now.to_owned()),
+        Stage::Open => page.request.opening = Some(of_grant.next_is_open_now.to_owned()),
         Stage::Closing
         | Stage::EndedRoleStillOpen
         | Stage::Closed
@@ -517,10 +518,10 @@ struct EndCard {
 }
 
 impl EndCard {
-    fn new(texts: &Texts, offer: &EndOffer<'_>, role: &str) -> Self {
+    fn new(texts: &Texts, offer: &EndOffer<'_>, request: &RequestText) -> Self {
         let says = &texts.ending;
         let (heading, consequence, button) = if offer.is_open {
-            (says.end_window, says.end_window_means, says.end_window_now)
+            (says.end_window, request.end_means, says.end_window_now)
         } else {
             (says.cancel, says.cancel_means, says.cancel_now)
         };
@@ -545,7 +546,9 @@ impl EndCard {
                             (says.reason_too_long)(COMMENT_MAX_CHARS, n_chars),
                         )
                     }
-                    EndProblem::RoleDoesNotMatch => (FIELD_ROLE, (says.role_does_not_match)(role)),
+                    EndProblem::RoleDoesNotMatch => {
+                        (FIELD_ROLE, (says.role_does_not_match)(&request.role))
+                    }
                 };
                 Problem { field, said }
             }),
@@ -560,7 +563,7 @@ impl EndCard {
 impl OutcomePage<'_> {
     /// The finished page, with the form to end it if that is offered.
     fn offering(mut self, offer: Option<&EndOffer<'_>>) -> Page {
-        self.end = offer.map(|offer| EndCard::new(self.texts, offer, &self.request.role));
+        self.end = offer.map(|offer| EndCard::new(self.texts, offer, &self.request));
         let Some(problem) = self.end.as_ref().and_then(|end| end.problem.as_ref()) else {
             return self.render_with(200);
         };

@@ -49,6 +49,8 @@ pub(crate) struct RequestText {
     pub(crate) role: String,
     /// What the window gives.
     pub(crate) kind: &'static str,
+    /// What ending the window does.
+    pub(crate) end_means: &'static str,
     /// What the role's name contains beside ASCII; empty if nothing.
     pub(crate) role_note: String,
     pub(crate) findings: Vec<FindingText>,
@@ -120,6 +122,7 @@ impl RequestText {
         } else {
             texts.request.deadline_passed.to_owned()
         };
+        let says = texts.of_grant(&request.grant);
         let rule = (texts.request.approvals_needed)(request.required_approvals, &approvers);
         Self {
             requester: person(texts, &request.requester),
@@ -127,7 +130,8 @@ impl RequestText {
             proof,
             proof_hint,
             role: name(&request.role),
-            kind: (texts.request.kind)(&request.grant),
+            kind: says.kind,
+            end_means: says.end_window_means,
             role_note: code_points(&request.role)
                 .map(|code_points| (texts.request.foreign_characters)(&code_points))
                 .unwrap_or_default(),
@@ -164,7 +168,7 @@ impl RequestText {
                 RoleCredential::PerWindow => {
                     (texts.request.next_is_open_for)(&line(&request.requester.name))
                 }
-                RoleCredential::Existing => (texts.request.next_is_open)(&name(&request.role)),
+                RoleCredential::Existing => (says.next_is_open)(&name(&request.role)),
             },
             closing: closing(texts, request),
             expiry: is_waiting
@@ -395,7 +399,7 @@ fn how_long(texts: &Texts, request: &RequestView, now: DateTime<Utc>) -> String 
 
 /// When the login opens, while it is undecided or once it is approved; `None` when it is over.
 fn opening(texts: &Texts, request: &RequestView, now: DateTime<Utc>) -> Option<String> {
-    let said = &texts.request;
+    let said = texts.of_grant(&request.grant);
     let utc = |at| Moment::new(texts, at, request.zone).utc;
     match (request.standing(), &request.window) {
         (Standing::Rejected, _) => None,
@@ -420,20 +424,21 @@ fn opening(texts: &Texts, request: &RequestView, now: DateTime<Utc>) -> Option<S
 }
 
 fn closing(texts: &Texts, request: &RequestView) -> String {
+    let said = texts.of_grant(&request.grant);
     match request.window {
         WindowView::Fixed { end, .. } | WindowView::FromApprovalUntil { end } => {
-            (texts.request.next_closes_at)(&Moment::new(texts, end, request.zone).utc)
+            (said.next_closes_at)(&Moment::new(texts, end, request.zone).utc)
         }
         WindowView::FromApprovalFor {
             duration: length,
             latest_end,
             ..
-        } if request.asked.is_some() => (texts.request.next_closes_after_at_latest)(
+        } if request.asked.is_some() => (said.next_closes_after_at_latest)(
             &duration(texts, length),
             &Moment::new(texts, latest_end, request.zone).utc,
         ),
         WindowView::FromApprovalFor {
             duration: length, ..
-        } => (texts.request.next_closes_after)(&duration(texts, length)),
+        } => (said.next_closes_after)(&duration(texts, length)),
     }
 }

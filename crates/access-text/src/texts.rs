@@ -12,6 +12,7 @@ pub struct Texts {
     pub(crate) language: Language,
     pub(crate) words: Words,
     pub(crate) request: RequestTexts,
+    pub(crate) login: GrantTexts,
     pub(crate) form: FormTexts,
     pub(crate) ending: EndingTexts,
     pub(crate) outcome: OutcomeTexts,
@@ -25,6 +26,13 @@ impl Texts {
         match language {
             Language::English => &crate::ENGLISH,
             Language::Japanese => &crate::JAPANESE,
+        }
+    }
+
+    /// What is said for this kind of access.
+    pub(crate) fn of_grant(&self, grant: &Grant) -> &GrantTexts {
+        match grant {
+            Grant::Login => &self.login,
         }
     }
 }
@@ -62,8 +70,6 @@ pub(crate) struct RequestTexts {
     pub(crate) what: &'static str,
     pub(crate) role_on_target: fn(role: &str, target: &str) -> String,
     pub(crate) role: &'static str,
-    /// What the window gives, one sentence for each kind of access.
-    pub(crate) kind: fn(&Grant) -> &'static str,
     pub(crate) member_of: fn(roles: &[String]) -> String,
     pub(crate) acted_as_by: fn(roles: &[String]) -> String,
     pub(crate) creates_roles: &'static str,
@@ -113,24 +119,48 @@ pub(crate) struct RequestTexts {
     pub(crate) rejected_by: fn(name: &str) -> String,
     pub(crate) request_id: &'static str,
     pub(crate) next: &'static str,
+    pub(crate) next_is_open_for: fn(requester: &str) -> String,
+    pub(crate) next_expires: fn(decide_by: &str) -> String,
+}
+
+/// What is said in a way of its own for each kind of access.
+#[derive(Debug)]
+pub(crate) struct GrantTexts {
+    /// What the window gives.
+    pub(crate) kind: &'static str,
+    pub(crate) lead: fn(requester: &str, how_long: &str) -> String,
     pub(crate) next_opens_when_approved: fn(n_missing: usize) -> String,
     pub(crate) next_opens_at_when_approved: fn(n_missing: usize, start: &str) -> String,
     pub(crate) next_opens_now: &'static str,
     pub(crate) next_is_open_now: &'static str,
     pub(crate) next_opens_at: fn(start: &str) -> String,
     pub(crate) next_is_open: fn(role: &str) -> String,
-    pub(crate) next_is_open_for: fn(requester: &str) -> String,
     pub(crate) next_closes_at: fn(end: &str) -> String,
     pub(crate) next_closes_after: fn(duration: &str) -> String,
     pub(crate) next_closes_after_at_latest: fn(duration: &str, end: &str) -> String,
-    pub(crate) next_expires: fn(decide_by: &str) -> String,
+    pub(crate) end_window_means: &'static str,
+    pub(crate) already_open: &'static str,
+    pub(crate) already_closed: &'static str,
+    pub(crate) open: &'static str,
+    pub(crate) closing_now: &'static str,
+    pub(crate) ask: fn(approver: &str, requester: &str) -> String,
+    pub(crate) remind: fn(approver: &str, requester: &str, time_left: &str) -> String,
+    pub(crate) ends_soon_subject: fn(target: &str) -> String,
+    pub(crate) ends_soon: fn(role: &str, target: &str, end: &str) -> String,
+    pub(crate) ends_soon_next: &'static str,
+    pub(crate) opened_subject: fn(target: &str) -> String,
+    pub(crate) opened: fn(role: &str, target: &str) -> String,
+    pub(crate) closed_subject: fn(target: &str) -> String,
+    pub(crate) closed: fn(role: &str, target: &str, at: &str) -> String,
+    pub(crate) closed_next: &'static str,
+    pub(crate) close_failing_subject: fn(target: &str) -> String,
+    pub(crate) close_failing: fn(role: &str, target: &str) -> String,
 }
 
 /// The decision page.
 #[derive(Debug)]
 pub(crate) struct FormTexts {
     pub(crate) heading: fn(role: &str, target: &str) -> String,
-    pub(crate) lead: fn(requester: &str, how_long: &str) -> String,
     pub(crate) go_to_decision: &'static str,
     pub(crate) your_decision: &'static str,
     pub(crate) deciding_as: fn(name: &str) -> String,
@@ -172,7 +202,6 @@ pub(crate) struct EndingTexts {
     pub(crate) cancel_means: &'static str,
     pub(crate) cancel_now: &'static str,
     pub(crate) end_window: &'static str,
-    pub(crate) end_window_means: &'static str,
     pub(crate) end_window_now: &'static str,
     pub(crate) ending_as: fn(name: &str) -> String,
     pub(crate) reason: &'static str,
@@ -198,17 +227,13 @@ pub(crate) struct OutcomeTexts {
     pub(crate) already_by_you: fn(at: &str) -> String,
     pub(crate) already_by: fn(names: &[String], at: &str) -> String,
     pub(crate) already_approved: &'static str,
-    pub(crate) already_open: &'static str,
     pub(crate) already_ended: &'static str,
-    pub(crate) already_closed: &'static str,
     pub(crate) already_rejected: &'static str,
     pub(crate) already_refused: &'static str,
     pub(crate) already_cancelled: &'static str,
     pub(crate) waits: &'static str,
     pub(crate) still_waits: &'static str,
-    pub(crate) open: &'static str,
     pub(crate) over: &'static str,
-    pub(crate) closing_now: &'static str,
     pub(crate) refused: &'static str,
     pub(crate) cancelled: &'static str,
     pub(crate) expired: &'static str,
@@ -235,9 +260,7 @@ pub(crate) struct OutcomeTexts {
 #[derive(Debug)]
 pub(crate) struct MessageTexts {
     pub(crate) ask_subject: fn(target: &str) -> String,
-    pub(crate) ask: fn(approver: &str, requester: &str) -> String,
     pub(crate) remind_subject: fn(target: &str) -> String,
-    pub(crate) remind: fn(approver: &str, requester: &str, time_left: &str) -> String,
     pub(crate) decide_here: &'static str,
     pub(crate) link_is_personal: &'static str,
     /// To the requester, once the approvers have been asked.
@@ -249,15 +272,7 @@ pub(crate) struct MessageTexts {
     pub(crate) approved: fn(role: &str, target: &str) -> String,
     /// To an approver who has not decided, under an approval or a rejection.
     pub(crate) already_handled: &'static str,
-    pub(crate) ends_soon_subject: fn(target: &str) -> String,
-    pub(crate) ends_soon: fn(role: &str, target: &str, end: &str) -> String,
-    pub(crate) ends_soon_next: &'static str,
-    pub(crate) opened_subject: fn(target: &str) -> String,
-    pub(crate) opened: fn(role: &str, target: &str) -> String,
     pub(crate) read_password: &'static str,
-    pub(crate) closed_subject: fn(target: &str) -> String,
-    pub(crate) closed: fn(role: &str, target: &str, at: &str) -> String,
-    pub(crate) closed_next: &'static str,
     pub(crate) nothing_left: &'static str,
     pub(crate) left_behind: &'static str,
     pub(crate) left_behind_next: &'static str,
@@ -277,8 +292,6 @@ pub(crate) struct MessageTexts {
     pub(crate) failed_subject: fn(target: &str) -> String,
     pub(crate) failed: fn(role: &str, target: &str) -> String,
     pub(crate) failed_next: &'static str,
-    pub(crate) close_failing_subject: fn(target: &str) -> String,
-    pub(crate) close_failing: fn(role: &str, target: &str) -> String,
     pub(crate) close_failing_goes_on: &'static str,
     pub(crate) close_by_hand: &'static str,
     pub(crate) ask_again: &'static str,
