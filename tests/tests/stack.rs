@@ -7,6 +7,7 @@
 mod stack {
     mod asking;
     mod attacks;
+    mod damaged_rows;
     mod deciding;
     mod eligibility;
     mod endings;

@@ -22,7 +22,7 @@ use tokio::time::timeout;
 
 use crate::judge::{Judgement, judge};
 
-/// How many databases are looked after at the same time.
+/// How many databases, or windows, are looked after at the same time.
 const AT_ONCE: usize = 10;
 
 /// How long one database may take; an unreachable one delays no other.
@@ -67,6 +67,8 @@ pub(crate) struct Round {
     pub(crate) n_orphaned: u32,
     /// Openings by hand that were not known before.
     pub(crate) n_by_hand: u32,
+    /// What could not be asked after: windows, or the catalogue. Then the round does not count as one.
+    pub(crate) n_not_asked: u32,
     /// By how many seconds the most overdue window is past its end.
     pub(crate) overdue_seconds: f64,
 }
@@ -81,100 +83,120 @@ struct Watched {
 impl Handler {
     pub(crate) async fn handle(&self, _invocation: Invocation) -> Result<Value, Failure> {
         let mut round = Round::default();
-        let open = self.open_requests().await?;
-        self.end_orphans(&open, &mut round).await?;
-        self.finish_overdue(&open, &mut round).await?;
-        let watched = watched(self.catalogue.everything().await.map_err(aws)?, &open);
+        let open = self.open_requests(&mut round).await?;
+        let of_windows: Vec<Round> = futures_util::stream::iter(&open)
+            .map(|stored| self.look_after_window(stored))
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await;
+        let entries = match self.catalogue.everything().await {
+            Ok(entries) => entries,
+            // The databases of open windows are looked after all the same.
+            Err(error) => {
+                tracing::error!("the catalogue cannot be read: {error}");
+                round.n_not_asked += 1;
+                Vec::new()
+            }
+        };
+        let watched = watched(entries, &open);
         round.n_databases = u32::try_from(watched.len()).unwrap_or(u32::MAX);
-        let parts: Vec<Round> = futures_util::stream::iter(&watched)
+        let of_databases: Vec<Round> = futures_util::stream::iter(&watched)
             .map(|watched| self.look_after_in_time(watched))
             .buffer_unordered(AT_ONCE)
             .collect()
             .await;
-        for part in parts {
-            round.add(&part);
+        for part in of_windows.iter().chain(&of_databases) {
+            round.add(part);
         }
         self.collect_secrets().await;
         self.report(&round);
         lambda_shell::write(&round)
     }
 
-    /// The requests whose windows are not closed.
-    async fn open_requests(&self) -> Result<Vec<StoredRequest>, Failure> {
+    /// The requests whose windows are not closed. One that cannot be read hides no other.
+    async fn open_requests(&self, round: &mut Round) -> Result<Vec<StoredRequest>, Failure> {
+        let ids = self.table.open_windows().await.map_err(aws)?;
+        let found: Vec<_> = futures_util::stream::iter(&ids)
+            .map(async |id| (id, self.table.request(id).await))
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await;
         let mut open = Vec::new();
-        for id in self.table.open_windows().await.map_err(aws)? {
-            match self.table.request(&id).await {
+        for (id, stored) in found {
+            match stored {
                 // The index lags: a window that was closed a moment ago may still be in it.
                 Ok(stored) if stored.status == Status::Open => open.push(stored),
                 Ok(_) => {}
                 // An adopted window has no request; it is looked after with its role.
                 Err(error) if error.name() == ErrorName::RequestNotFound => {}
-                Err(error) => return Err(aws(error)),
+                Err(error) => {
+                    tracing::error!(request_id = %id, "window not looked after: {error}");
+                    round.n_not_asked += 1;
+                }
             }
         }
         Ok(open)
     }
 
-    /// An execution that does not run any more looks after nothing: its window ends now.
-    async fn end_orphans(&self, open: &[StoredRequest], round: &mut Round) -> Result<(), Failure> {
-        for stored in open {
-            let arn = &stored.request.execution_arn;
-            let by = match execution::status(&self.step_functions, arn)
-                .await
-                .map_err(aws)?
-            {
-                Execution::Running => continue,
-                Execution::Ended(status) => format!("reconcile: the execution is {status}"),
-                Execution::Unknown => "reconcile: there is no such execution".to_owned(),
-            };
-            tracing::error!(request_id = %stored.request.request_id, by, "window without an execution");
-            self.table
-                .end_early(&stored.request, &by, (self.now)())
-                .await
-                .map_err(aws)?;
-            round.n_orphaned += 1;
+    /// What is wrong with one window, or with asking after it, keeps nobody from looking after the others.
+    async fn look_after_window(&self, stored: &StoredRequest) -> Round {
+        let mut round = Round::default();
+        if let Err(error) = self.try_to_look_after_window(stored, &mut round).await {
+            tracing::error!(request_id = %stored.request.request_id, "window not looked after: {error}");
+            round.n_not_asked += 1;
         }
+        round
+    }
+
+    async fn try_to_look_after_window(
+        &self,
+        stored: &StoredRequest,
+        round: &mut Round,
+    ) -> Result<(), access_aws::Error> {
+        self.end_orphan(stored, round).await?;
+        self.finish_overdue(stored, round).await
+    }
+
+    /// An execution that does not run any more looks after nothing: its window ends now.
+    async fn end_orphan(
+        &self,
+        stored: &StoredRequest,
+        round: &mut Round,
+    ) -> Result<(), access_aws::Error> {
+        let request = &stored.request;
+        let by = match execution::status(&self.step_functions, &request.execution_arn).await? {
+            Execution::Running => return Ok(()),
+            Execution::Ended(status) => format!("reconcile: the execution is {status}"),
+            Execution::Unknown => "reconcile: there is no such execution".to_owned(),
+        };
+        tracing::error!(request_id = %request.request_id, by, "window without an execution");
+        self.table.end_early(request, &by, (self.now)()).await?;
+        round.n_orphaned += 1;
         Ok(())
     }
 
     /// A window that is over and not closed gets a closing of its own, which records and announces it.
     async fn finish_overdue(
         &self,
-        open: &[StoredRequest],
+        stored: &StoredRequest,
         round: &mut Round,
-    ) -> Result<(), Failure> {
-        for stored in open {
-            let request = &stored.request;
-            let windows = self
-                .table
-                .windows(&request.target, &request.role)
-                .await
-                .map_err(aws)?;
-            let now = (self.now)();
-            let Some(row) = windows
-                .rows
-                .iter()
-                .find(|row| row.request_id == request.request_id && row.is_over(now))
-            else {
-                continue;
-            };
-            let overdue = (now - row.over_at()).as_seconds_f64();
-            round.overdue_seconds = round.overdue_seconds.max(overdue);
-            // Those whose business it is have a moment to do it.
-            if now - row.over_at() < GRACE && row.ended_at.is_none() {
-                continue;
-            }
-            let name = format!("{}-{}", request.request_id, now.format("%Y%m%dT%H"));
-            execution::start_closing(
-                &self.step_functions,
-                &self.close_window_arn,
-                &name,
-                &request.request_id,
-            )
-            .await
-            .map_err(aws)?;
+    ) -> Result<(), access_aws::Error> {
+        let request = &stored.request;
+        let windows = self.table.windows(&request.target, &request.role).await?;
+        let now = (self.now)();
+        let is_over = |row: &&WindowRow| row.request_id == request.request_id && row.is_over(now);
+        let Some(row) = windows.rows.iter().find(is_over) else {
+            return Ok(());
+        };
+        let overdue = now - row.over_at();
+        round.overdue_seconds = overdue.as_seconds_f64();
+        // Those whose business it is have a moment to do it.
+        if overdue < GRACE && row.ended_at.is_none() {
+            return Ok(());
         }
-        Ok(())
+        let id = &request.request_id;
+        let name = format!("{id}-{}", now.format("%Y%m%dT%H"));
+        execution::start_closing(&self.step_functions, &self.close_window_arn, &name, id).await
     }
 
     /// Deletes the secrets that windows left behind. A secret is made after its window is armed, so that one whose
@@ -391,7 +413,7 @@ impl Handler {
         lambda_shell::metrics(
             &self.deployment,
             &[
-                count("ReconcileRounds", 1),
+                count("ReconcileRounds", u32::from(round.n_not_asked == 0)),
                 count("UnreachableDatabases", round.n_unreachable),
                 count("AccessOutsideWindowsCut", round.n_cut),
                 count("AccessOutsideWindowsObserved", round.n_observed),
@@ -417,6 +439,9 @@ impl Round {
         self.n_changed += part.n_changed;
         self.n_not_open += part.n_not_open;
         self.n_by_hand += part.n_by_hand;
+        self.n_orphaned += part.n_orphaned;
+        self.n_not_asked += part.n_not_asked;
+        self.overdue_seconds = self.overdue_seconds.max(part.overdue_seconds);
     }
 }
 

@@ -75,7 +75,7 @@ fn table(stack: &Stack) -> Table {
     Table::new(client, stack.output("TableName").unwrap().to_owned())
 }
 
-async fn put_item(stack: &Stack, item: serde_json::Value) {
+pub(super) async fn put_item(stack: &Stack, item: serde_json::Value) {
     let table = stack.output("TableName").unwrap();
     let item = item.to_string();
     stack
@@ -87,6 +87,23 @@ async fn put_item(stack: &Stack, item: serde_json::Value) {
             table,
             "--item",
             &item,
+        ])
+        .await
+        .unwrap();
+}
+
+pub(super) async fn delete_item(stack: &Stack, pk: &str, sk: &str) {
+    let table = stack.output("TableName").unwrap();
+    let key = json!({ "pk": { "S": pk }, "sk": { "S": sk } }).to_string();
+    stack
+        .aws()
+        .aws(&[
+            "dynamodb",
+            "delete-item",
+            "--table-name",
+            table,
+            "--key",
+            &key,
         ])
         .await
         .unwrap();
@@ -398,19 +415,7 @@ fn forged_rows_and_callbacks_open_nothing() {
             false,
             was_ever_opened(stack, &asked).await,
         );
-        let key = json!({ "pk": { "S": windows_key }, "sk": { "S": id } }).to_string();
-        stack
-            .aws()
-            .aws(&[
-                "dynamodb",
-                "delete-item",
-                "--table-name",
-                stack.output("TableName").unwrap(),
-                "--key",
-                &key,
-            ])
-            .await
-            .unwrap();
+        delete_item(stack, &windows_key, &id).await;
 
         // A vote that nobody cast, with a seal that nobody made.
         let vote = json!({
