@@ -13,6 +13,7 @@ mod plot;
 mod process;
 mod report;
 mod round_trips;
+mod scale;
 mod serving;
 mod statistics;
 mod world;
@@ -55,8 +56,17 @@ const N_WARM: usize = 5;
 /// What is measured at the CPU share of 128 MB.
 const AT_128_MB: [&str; 4] = [LOGIN_CORE, PYTHON_LOGIN, NODE_LOGIN, ENABLE_LOGIN];
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// What reconcile and a closing cost with more windows and more databases.
+    Scale,
+}
+
 #[derive(clap::Args)]
 pub(crate) struct Options {
+    /// Measure this instead of the functions beside their peers.
+    #[arg(value_enum)]
+    part: Option<Part>,
     /// Rounds; each starts every subject once.
     #[arg(long, default_value_t = 20)]
     rounds: usize,
@@ -79,11 +89,14 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     let folder = workspace::make_folder(workspace::target().join("bench"))?;
     let log = folder.join("build.log");
     workspace::remove(&log)?;
-    let peers = Peers::install(&log).await?;
     let programs = match &options.programs {
         Some(programs) => programs.clone(),
         None => build(&log).await?,
     };
+    if options.part == Some(Part::Scale) {
+        return scale::run(&programs, &folder).await;
+    }
+    let peers = Peers::install(&log).await?;
     let step = Step::begin("Start PostgreSQL and AWS");
     let mut world = World::start(&folder).await?;
     let version = world.postgres.version().to_owned();

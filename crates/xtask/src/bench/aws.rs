@@ -210,6 +210,13 @@ fn called(operation: &str, input: &Value, state: &mut State) -> Option<Value> {
             Some(item) => json!({ "Item": item }),
             None => json!({}),
         },
+        // Of the index of open windows.
+        "Query" if input["IndexName"].is_string() => {
+            let kind = &input["ExpressionAttributeValues"][":window"]["S"];
+            let of_kind = |item: &&Value| item["kind"]["S"] == *kind;
+            let items: Vec<_> = state.items.values().filter(of_kind).collect();
+            json!({ "Items": items, "Count": items.len(), "ScannedCount": items.len() })
+        }
         "Query" => {
             let pk = input["ExpressionAttributeValues"][":pk"]["S"].as_str()?;
             let items: Vec<_> = state
@@ -274,16 +281,34 @@ fn called(operation: &str, input: &Value, state: &mut State) -> Option<Value> {
             }
             json!({ "Parameters": found, "InvalidParameters": unknown })
         }
+        // Ten at a time, as AWS does
+        // (https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParametersByPath.html).
         "GetParametersByPath" => {
             let path = input["Path"].as_str()?;
-            let found: Vec<_> = state
+            let after = input["NextToken"].as_str().unwrap_or_default();
+            let mut found: Vec<_> = state
                 .parameters
                 .iter()
-                .filter(|(name, _)| name.starts_with(&format!("{path}/")))
+                .filter(|(name, _)| name.starts_with(&format!("{path}/")) && name.as_str() > after)
                 .map(|(name, text)| parameter(name, text))
+                .take(11)
                 .collect();
-            json!({ "Parameters": found })
+            match found.len() {
+                11 => {
+                    found.pop();
+                    let last = found.last().map(|parameter| parameter["Name"].clone());
+                    json!({ "Parameters": found, "NextToken": last })
+                }
+                _ => json!({ "Parameters": found }),
+            }
         }
+        "DescribeExecution" => json!({
+            "executionArn": input["executionArn"],
+            "stateMachineArn": "arn:aws:states:eu-west-1:123456789012:stateMachine:latchkey",
+            "status": "RUNNING",
+            "startDate": 1_700_000_000,
+        }),
+        "ListSecrets" => json!({ "SecretList": [] }),
         "SendTaskSuccess" => json!({}),
         _ => return None,
     })

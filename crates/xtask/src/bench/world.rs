@@ -1,11 +1,13 @@
 //! The world that a measured function works in: PostgreSQL, AWS, and a request in the state in which its step finds it.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use access_contract::{Link, Purpose};
-use access_core::{Digest, PersonId, RequestId};
+use access_core::catalogue::Database;
+use access_core::{Digest, Faults, PersonId, RequestId};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde_json::{Value, json};
 use tokio_postgres::Client;
@@ -45,6 +47,30 @@ pub(crate) enum Work {
     Open,
     /// disable-login closes it, proves it and looks for what it left behind.
     Close,
+}
+
+/// How much there is to look after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Size {
+    pub(crate) databases: usize,
+    /// Open ones, spread evenly.
+    pub(crate) windows: usize,
+    /// Requests that are closed by now.
+    pub(crate) history: usize,
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            databases,
+            windows,
+            history,
+        } = self;
+        write!(
+            formatter,
+            "{databases} databases, {windows} open windows, {history} closed"
+        )
+    }
 }
 
 /// The running world.
@@ -206,6 +232,110 @@ impl World {
         )))
     }
 
+    /// Makes a world of this size, in which there is nothing to do but to look.
+    pub(crate) async fn prepare_scale(&mut self, size: Size) -> Result<()> {
+        self.set_login(ROLE, true).await?;
+        let mut state = self.catalogue();
+        let database = format!("{PREFIX}/databases/{TARGET}");
+        let role = format!("{PREFIX}/roles/{TARGET}/{ROLE}");
+        let documents = [database, role].map(|name| state.parameters.remove(&name));
+        let [database, role] = documents.map(Option::unwrap_or_default);
+        for n in 0..size.databases {
+            let target = target(n);
+            let name = format!("{PREFIX}/databases/{target}");
+            state.parameters.insert(name, database.clone());
+            let name = format!("{PREFIX}/roles/{target}/{ROLE}");
+            state.parameters.insert(name, role.clone());
+        }
+        // The functions compare what is pinned with what the catalogue says.
+        let pinned = serde_json::from_str(&database)
+            .ok()
+            .and_then(|document| Database::read(&document, &mut Faults::new()));
+        let mut like = self.request_at(Work::Close).document;
+        like["database"] = json!(pinned);
+        for n in 0..size.windows {
+            like["target"] = json!(target(n % size.databases));
+            put_open(&mut state, n, &like);
+        }
+        for n in size.windows..size.windows + size.history {
+            let row = [
+                ("document", like.to_string()),
+                ("status", "closed".to_owned()),
+            ];
+            state.put(&format!("request#{}", numbered(n)), "request", &row);
+        }
+        self.aws.state().clone_from(&state);
+        Ok(())
+    }
+
+    /// A database that takes connections on this port of ours and never says a word.
+    pub(crate) fn add_silent_database(&mut self, port: u16) {
+        let mut state = self.aws.state();
+        let name = format!("{PREFIX}/databases/{}", target(0));
+        let document = state.parameters.get(&name).cloned().unwrap_or_default();
+        let mut document: Value = serde_json::from_str(&document).unwrap_or_default();
+        document["port"] = json!(port);
+        // First in line, so that it keeps waiting whom it can.
+        let name = format!("{PREFIX}/databases/a-silent-one");
+        state.parameters.insert(name, document.to_string());
+    }
+
+    /// A window of the role is over, and `n_others` are not; with which event it is asked for.
+    pub(crate) async fn prepare_ending(&mut self, n_others: usize) -> Result<Value> {
+        let step = self.request_at(Work::Close);
+        let mut state = step.state;
+        for n in 0..n_others {
+            put_open(&mut state, n, &step.document);
+        }
+        self.set_login(ROLE, true).await?;
+        self.aws.state().clone_from(&state);
+        Ok(step.event)
+    }
+
+    /// How many transactions were ever finished in Latchkey's database, once nobody of ours is connected to it.
+    pub(crate) async fn transactions(&self) -> Result<i64> {
+        let accounts = self.postgres.accounts();
+        let elsewhere = self
+            .postgres
+            .log_in(&accounts.superuser, APPLICATION_DATABASE)
+            .await
+            .map_err(asking)?;
+        let user = &accounts.closer.user;
+        while is_connected(&elsewhere, user).await? {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let row = elsewhere
+            .query_one(
+                "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = $1",
+                &[&LATCHKEY_DATABASE],
+            )
+            .await
+            .map_err(asking)?;
+        Ok(row.get(0))
+    }
+
+    /// When the closing login was last seen connected, before it was not for two seconds.
+    pub(crate) async fn last_work(&self, since: Instant) -> Result<Duration> {
+        let user = &self.postgres.accounts().closer.user;
+        let mut last_seen = None;
+        loop {
+            if is_connected(&self.admin, user).await? {
+                last_seen = Some(Instant::now());
+            }
+            match last_seen {
+                Some(last_seen) if last_seen.elapsed() > Duration::from_secs(2) => {
+                    return Ok(last_seen - since);
+                }
+                None if since.elapsed() > Duration::from_secs(60) => {
+                    return Err(Error::NotAsPromised(
+                        "no database was looked after within a minute".to_owned(),
+                    ));
+                }
+                _ => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    }
+
     /// Logs in as the person whose window is open.
     pub(crate) async fn session_of_the_role(&self) -> Result<Client> {
         self.postgres
@@ -262,6 +392,7 @@ impl World {
             "target": TARGET,
             "role": ROLE,
             "requester": { "id": "riko", "name": "Riko Example" },
+            "requester_proof": { "verified": { "principal": "arn:aws:iam::123456789012:user/riko" } },
             "reason": "repair the orders that the import at 02:00 left half done",
             "window": { "kind": "for_duration", "seconds": 3600 },
             "decide_by": timestamp(decide_by),
@@ -270,8 +401,8 @@ impl World {
             "mode": "enforce",
             "database": database,
             "catalogue_versions": {},
-        })
-        .to_string();
+        });
+        let stored = document.to_string();
         let vote = json!({
             "vote": { "approver": "alice", "verdict": "approve", "at": timestamp(voted_at), "comment": "go" },
             "seal": data_encoding::BASE64.encode(&[7; 32]),
@@ -283,7 +414,7 @@ impl World {
         let pin = json!({ "system_identifier": self.system_identifier, "role_oid": self.role_oid });
         let mut state = self.catalogue();
         let request_key = format!("request#{REQUEST}");
-        let mut row = vec![("document", document.clone())];
+        let mut row = vec![("document", stored.clone())];
         let decided = |row: &mut Vec<(&'static str, String)>, status: &str| {
             let decision =
                 json!({ "outcome": "approved", "at": timestamp(voted_at), "by": ["alice"] });
@@ -349,11 +480,15 @@ impl World {
                 },
             }),
             Work::Ask => action("ask"),
-            Work::Approve => page_event(&document, decide_by),
+            Work::Approve => page_event(&stored, decide_by),
             Work::Open => action("open"),
             Work::Close => action("close"),
         };
-        Step { state, event }
+        Step {
+            state,
+            event,
+            document,
+        }
     }
 
     fn database(&self) -> Value {
@@ -457,6 +592,52 @@ impl Watcher {
 struct Step {
     state: State,
     event: Value,
+    document: Value,
+}
+
+fn target(n: usize) -> String {
+    format!("{TARGET}-{n}")
+}
+
+fn numbered(n: usize) -> String {
+    format!("r-{n:016x}")
+}
+
+/// An open window like that of `document`, which lasts for another hour.
+fn put_open(state: &mut State, n: usize, document: &Value) {
+    let id = numbered(n);
+    let mut document = document.clone();
+    document["request_id"] = json!(id);
+    let now = round_up(Utc::now());
+    let window = json!({
+        "start": timestamp(now - TimeDelta::minutes(1)), "end": timestamp(now + TimeDelta::hours(1)),
+    });
+    let row = [
+        ("document", document.to_string()),
+        ("status", "open".to_owned()),
+        ("window", window.to_string()),
+    ];
+    state.put(&format!("request#{id}"), "request", &row);
+    let open = json!({
+        "request_id": id, "window": window, "opened_at": timestamp(now), "ended_at": null, "ended_by": null,
+    });
+    let target = document["target"].as_str().unwrap_or_default();
+    let row = [
+        ("document", open.to_string()),
+        ("kind", "window".to_owned()),
+    ];
+    state.put(&format!("windows#{target}#{ROLE}"), &id, &row);
+}
+
+async fn is_connected(client: &Client, user: &str) -> Result<bool> {
+    let row = client
+        .query_one(
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE usename = $1)",
+            &[&user],
+        )
+        .await
+        .map_err(asking)?;
+    Ok(row.get(0))
 }
 
 /// Alice approves on the page, as the HTTP API passes it on

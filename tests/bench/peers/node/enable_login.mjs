@@ -9,7 +9,7 @@ import {
 } from "@aws-sdk/client-dynamodb";
 import { KMSClient, VerifyMacCommand } from "@aws-sdk/client-kms";
 import { CreateScheduleCommand, SchedulerClient } from "@aws-sdk/client-scheduler";
-import { GetParameterCommand, SSMClient } from "@aws-sdk/client-ssm";
+import { GetParameterCommand, GetParametersByPathCommand, GetParametersCommand, SSMClient } from "@aws-sdk/client-ssm";
 import { serve } from "./runtime.mjs";
 import { logIn, password } from "./secret.mjs";
 
@@ -33,7 +33,7 @@ serve(async ({ request_id: id }) => {
   const row = await get(`request#${id}`, "request");
   const request = JSON.parse(row.document.S);
   const window = JSON.parse(row.window.S);
-  if (!(await approved(id, request))) return { version: 1, outcome: "refused" };
+  if (!(await approved(id, request)) || !(await eligible(request))) return { version: 1, outcome: "refused" };
   const found = await ssm.send(new GetParameterCommand({ Name: request.database.ca.parameter }));
   const ca = found.Parameter.Value;
   const client = await logIn(await login(request.database), ca);
@@ -82,6 +82,22 @@ async function approved(id, request) {
   return proved.size >= request.required_approvals;
 }
 
+// Whether the catalogue, as it is now, still has all of it.
+async function eligible({ target, role, requester, approvers }) {
+  const prefix = env.LATCHKEY_CATALOGUE_PREFIX;
+  const [databases, below] = await Promise.all([
+    ssm.send(new GetParametersCommand({ Names: [`${prefix}/databases/${target}`] })),
+    ssm.send(new GetParametersByPathCommand({ Path: `${prefix}/roles/${target}`, Recursive: true })),
+  ]);
+  const policy = below.Parameters.map(({ Value }) => JSON.parse(Value)).find((policy) => policy.role === role);
+  if (databases.Parameters.length === 0 || !policy) return false;
+  const ids = [...new Set([requester.id, ...policy.approvers])].sort();
+  const documents = await ssm.send(new GetParametersCommand({ Names: ids.map((id) => `${prefix}/people/${id}`) }));
+  const people = documents.Parameters.map(({ Value }) => JSON.parse(Value).id);
+  const still = approvers.filter((approver) => policy.approvers.includes(approver.id));
+  return people.includes(requester.id) && still.length >= policy.required_approvals;
+}
+
 async function login({ location, database, opener }) {
   return { ...location.hosts.writer, database, user: opener.user, password: await password(opener.credential.secret) };
 }
@@ -91,6 +107,10 @@ function windowsKey(request) {
 }
 
 async function arm(id, request, window) {
+  const armed = [`armed#${request.target}#${request.role}`, "armed"];
+  const count = await get(...armed);
+  const rows = await query(windowsKey(request));
+  if (rows.some((row) => JSON.parse(row.document.S).ended_at === null)) throw new Error("somebody else has the role");
   const document = { request_id: id, window, opened_at: null, ended_at: null, ended_by: null };
   const Put = {
     TableName,
@@ -111,7 +131,15 @@ async function arm(id, request, window) {
     ExpressionAttributeNames: { "#status": "status" },
     ExpressionAttributeValues: { ":open": { S: "open" }, ":approved": { S: "approved" } },
   };
-  await dynamodb.send(new TransactWriteItemsCommand({ TransactItems: [{ Put }, { Update }] }));
+  const Counted = {
+    TableName,
+    Key: { pk: { S: armed[0] }, sk: { S: armed[1] } },
+    UpdateExpression: "ADD n_armed :one",
+    ConditionExpression: count ? "n_armed = :n_armed" : "attribute_not_exists(pk)",
+    ExpressionAttributeValues: { ":one": { N: "1" }, ...(count && { ":n_armed": count.n_armed }) },
+  };
+  const items = [{ Put }, { Update }, { Update: Counted }];
+  await dynamodb.send(new TransactWriteItemsCommand({ TransactItems: items }));
 }
 
 async function schedule(id, end) {

@@ -30,7 +30,7 @@ def handler(event, context):
     row = get(f"request#{request_id}", "request")
     request = json.loads(row["document"]["S"])
     window = json.loads(row["window"]["S"])
-    if not approved(request_id, request):
+    if not approved(request_id, request) or not eligible(request):
         return {"version": 1, "outcome": "refused"}
     ca_file = certificate_authority(request["database"]["ca"]["parameter"])
     with login_core.log_in(**login(request["database"], ca_file)) as connection:
@@ -74,6 +74,22 @@ def approved(request_id, request):
     return len(proved) >= request["required_approvals"]
 
 
+def eligible(request):
+    """Whether the catalogue, as it is now, still has all of it."""
+    prefix = os.environ["LATCHKEY_CATALOGUE_PREFIX"]
+    databases = SSM.get_parameters(Names=[f"{prefix}/databases/{request['target']}"])["Parameters"]
+    below = SSM.get_parameters_by_path(Path=f"{prefix}/roles/{request['target']}", Recursive=True)["Parameters"]
+    policies = [json.loads(parameter["Value"]) for parameter in below]
+    policy = next((policy for policy in policies if policy["role"] == request["role"]), None)
+    if not databases or policy is None:
+        return False
+    ids = sorted({request["requester"]["id"], *policy["approvers"]})
+    documents = SSM.get_parameters(Names=[f"{prefix}/people/{id}" for id in ids])["Parameters"]
+    people = [json.loads(document["Value"])["id"] for document in documents]
+    still = [approver for approver in request["approvers"] if approver["id"] in policy["approvers"]]
+    return request["requester"]["id"] in people and len(still) >= policy["required_approvals"]
+
+
 def certificate_authority(name):
     # libpq reads roots from a file only.
     pem = SSM.get_parameter(Name=name)["Parameter"]["Value"]
@@ -98,6 +114,10 @@ def windows_key(request):
 
 
 def arm(request_id, request, window):
+    armed = (f"armed#{request['target']}#{request['role']}", "armed")
+    count = get(*armed)
+    if any(json.loads(row["document"]["S"])["ended_at"] is None for row in query(windows_key(request))):
+        raise RuntimeError("somebody else has the role")
     document = {"request_id": request_id, "window": window, "opened_at": None, "ended_at": None, "ended_by": None}
     put = {
         "TableName": TABLE,
@@ -118,7 +138,14 @@ def arm(request_id, request, window):
         "ExpressionAttributeNames": {"#status": "status"},
         "ExpressionAttributeValues": {":open": {"S": "open"}, ":approved": {"S": "approved"}},
     }
-    DYNAMODB.transact_write_items(TransactItems=[{"Put": put}, {"Update": update}])
+    counted = {
+        "TableName": TABLE,
+        "Key": {"pk": {"S": armed[0]}, "sk": {"S": armed[1]}},
+        "UpdateExpression": "ADD n_armed :one",
+        "ConditionExpression": "n_armed = :n_armed" if count else "attribute_not_exists(pk)",
+        "ExpressionAttributeValues": {":one": {"N": "1"}, **({":n_armed": count["n_armed"]} if count else {})},
+    }
+    DYNAMODB.transact_write_items(TransactItems=[{"Put": put}, {"Update": update}, {"Update": counted}])
 
 
 def schedule(request_id, end):
