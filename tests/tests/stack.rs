@@ -9,6 +9,7 @@ mod stack {
     mod attacks;
     mod damaged_rows;
     mod deciding;
+    mod dry_runs;
     mod eligibility;
     mod endings;
     mod fixture;

@@ -5,6 +5,7 @@
 //! | `request#<id>` | `request` | the request, immutable, with its status beside it |
 //! | `request#<id>` | `message#<event>#<person>` | a message that was sent |
 //! | `request#<id>` | `facts#before`, `facts#after` | the facts about the cluster before and after the window |
+//! | `dry-run#<id>` | `dry-run` | what a dry run would ask for: no request, so that nothing could ever open it |
 //! | `vote#<id>` | `<person>` | a sealed vote |
 //! | `asked#<execution ARN>` | `asked` | who asked through the front door, and what; taken once |
 //! | `confirmed#<id>` | `requester` | CloudTrail's word for a requester who was a claim |
@@ -152,15 +153,62 @@ impl Table {
     /// # Errors
     /// [`Error::Table`].
     pub async fn create_asked_request(&self, request: &Request) -> Result<bool, Error> {
-        let take = Update::builder()
-            .table_name(&self.name)
-            .key("pk", text(asked_key(&request.execution_arn)))
-            .key("sk", text("asked"))
-            .update_expression("SET taken_by = :id")
-            .condition_expression("attribute_exists(pk) AND attribute_not_exists(taken_by)")
-            .expression_attribute_values(":id", text(request.request_id.as_str()));
-        let items = vec![self.put_request(request)?, transact_update(take)?];
+        let items = vec![self.put_request(request)?, self.take_asked(request)?];
         self.transact(items, "store the request").await
+    }
+
+    /// Keeps what a dry run would ask for, under a key of its own: no step takes it for a request. `false` if this
+    /// execution kept it before, which stands.
+    ///
+    /// # Errors
+    /// [`Error::Table`].
+    pub async fn create_dry_run(&self, request: &Request) -> Result<bool, Error> {
+        let items = vec![self.put_dry_run(request)?];
+        self.transact(items, "keep the dry run").await
+    }
+
+    /// The same, and takes what the front door recorded for its execution, both or neither.
+    ///
+    /// # Errors
+    /// [`Error::Table`].
+    pub async fn create_asked_dry_run(&self, request: &Request) -> Result<bool, Error> {
+        let items = vec![self.put_dry_run(request)?, self.take_asked(request)?];
+        self.transact(items, "keep the dry run").await
+    }
+
+    /// What a dry run would ask for.
+    ///
+    /// # Errors
+    /// [`Error::RequestNotFound`], [`Error::DamagedRow`] or [`Error::Table`].
+    pub async fn dry_run(&self, id: &RequestId) -> Result<Request, Error> {
+        let key = dry_run_key(id);
+        let item = self.get(&key, "dry-run", "read the dry run").await?;
+        let item = item.ok_or_else(|| Error::RequestNotFound(id.to_string()))?;
+        document(&item, &key)
+    }
+
+    fn put_dry_run(&self, request: &Request) -> Result<TransactWriteItem, Error> {
+        transact_put(
+            Put::builder()
+                .table_name(&self.name)
+                .item("pk", text(dry_run_key(&request.request_id)))
+                .item("sk", text("dry-run"))
+                .item("version", number(1))
+                .item("document", json(request))
+                .condition_expression("attribute_not_exists(pk)"),
+        )
+    }
+
+    fn take_asked(&self, request: &Request) -> Result<TransactWriteItem, Error> {
+        transact_update(
+            Update::builder()
+                .table_name(&self.name)
+                .key("pk", text(asked_key(&request.execution_arn)))
+                .key("sk", text("asked"))
+                .update_expression("SET taken_by = :id")
+                .condition_expression("attribute_exists(pk) AND attribute_not_exists(taken_by)")
+                .expression_attribute_values(":id", text(request.request_id.as_str())),
+        )
     }
 
     fn put_request(&self, request: &Request) -> Result<TransactWriteItem, Error> {
@@ -1089,6 +1137,10 @@ fn count(item: &Item, field: &str, key: &str) -> Result<u64, Error> {
 
 fn request_key(id: &RequestId) -> String {
     format!("request#{id}")
+}
+
+fn dry_run_key(id: &RequestId) -> String {
+    format!("dry-run#{id}")
 }
 
 fn asked_key(execution_arn: &str) -> String {

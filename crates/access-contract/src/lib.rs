@@ -3,6 +3,7 @@
 //! Everything here is versioned, because an old execution must survive a new deployment.
 
 pub mod asking;
+pub mod dry_run;
 pub mod error_name;
 pub mod link;
 pub mod payload;

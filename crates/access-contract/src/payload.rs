@@ -7,6 +7,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::dry_run::DryRun;
+
 /// To compute-wait.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -37,6 +39,8 @@ pub enum EnableLogin {
     Preflight(Step),
     /// Arm, then converge.
     Open(Step),
+    /// What would preflight say, and what would be done? Changes nothing.
+    DryRun(Step),
 }
 
 /// To disable-login.
@@ -192,6 +196,13 @@ pub enum Outcome {
         /// Why, all at once.
         faults: Vec<Fault>,
     },
+    /// compute-wait: a dry run, which nobody is asked about.
+    TakenForDryRun {
+        /// Its id, which is no request's.
+        request_id: RequestId,
+    },
+    /// enable-login: what a request would come to. Nothing was opened.
+    DryRun(Box<DryRun>),
     /// Preflight: it could be opened now.
     Ready,
     /// notify: this many people were asked, or reminded.

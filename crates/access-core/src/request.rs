@@ -31,6 +31,8 @@ pub struct RequestDraft {
     pub requester: Option<PersonId>,
     /// Why.
     pub reason: Option<String>,
+    /// Whether only an answer is wanted: what would be done, and what stands in its way.
+    pub dry_run: bool,
     start: Option<String>,
     end: Option<String>,
     duration: Option<Duration>,
@@ -293,12 +295,14 @@ impl RequestDraft {
         let reason = object
             .text("reason", faults)
             .and_then(|text| read_reason(text, faults));
+        let dry_run = object.optional_flag("dry_run", faults).unwrap_or(false);
         object.finish(faults);
         Self {
             target,
             role,
             requester,
             reason,
+            dry_run,
             start,
             end,
             duration,

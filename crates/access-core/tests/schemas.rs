@@ -209,6 +209,9 @@ fn requests() {
         ("/reason", json!("x".repeat(1001))),
         ("/requester", json!(["riko"])),
         ("/approvers", json!(["riko"])),
+        ("/dry_run", json!("yes")),
     ];
-    check(REQUEST, accepts, &[sound], &changes);
+    let mut dry_run = sound.clone();
+    dry_run["dry_run"] = json!(true);
+    check(REQUEST, accepts, &[sound, dry_run], &changes);
 }

@@ -13,6 +13,7 @@ use tokio_postgres::{Client, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::login::SecretKind;
+use crate::statement::Statement;
 use crate::{
     Error, Fingerprint, Login, RoleState, StandingPassword, Swept, TlsSettings, WindowPassword,
 };
@@ -167,15 +168,7 @@ impl Connection {
     ///
     /// As [`Connection::role_state`], [`Error::NotRegistered`] excepted.
     pub async fn server(&self) -> Result<Server, Error> {
-        let row = self
-            .ask(
-                "",
-                "SELECT system_identifier, pg_catalog.current_setting('server_version_num')::pg_catalog.int4,
-                        pg_catalog.pg_is_in_recovery(), pg_catalog.clock_timestamp()
-                   FROM pg_catalog.pg_control_system()",
-                &[],
-            )
-            .await?;
+        let row = self.run("", &Statement::server()).await?;
         self.decode(|| {
             Ok(Server {
                 // The server keeps 64 bits without a sign and shows them as a bigint.
@@ -257,16 +250,7 @@ impl Connection {
     /// [`Error::NotRegistered`], [`Error::NotInstalled`], [`Error::Forbidden`]; [`Error::Unreachable`],
     /// [`Error::TimedOut`], [`Error::Cancelled`] (worth another try); [`Error::Unexpected`].
     pub async fn role_state(&self, role: &str) -> Result<RoleState, Error> {
-        let row = self
-            .ask(
-                role,
-                "SELECT role_oid, current_name, name_taken, can_login, valid_until, sessions, starting, prepared,
-                        in_recovery, members, is_superuser, is_createrole, could_undo, manageable,
-                        max_window_seconds, max_connections
-                   FROM latchkey.state($1)",
-                &[(&role, Type::TEXT)],
-            )
-            .await?;
+        let row = self.run(role, &Statement::state(role)).await?;
         self.decode(|| {
             Ok(RoleState {
                 oid: row.try_get(0)?,
@@ -302,12 +286,7 @@ impl Connection {
     /// [`Error::OwnsPreparedTransaction`], [`Error::ClosedByHand`], [`Error::ReadOnly`], [`Error::RoleLocked`],
     /// and as [`Connection::role_state`]. [`Error::Forbidden`] for a login that may only close.
     pub async fn open_login(&self, role: &str, until: DateTime<Utc>) -> Result<(), Error> {
-        self.ask(
-            role,
-            "SELECT latchkey.open($1, $2)",
-            &[(&role, Type::TEXT), (&until, Type::TIMESTAMPTZ)],
-        )
-        .await?;
+        self.run(role, &Statement::open(role, until)).await?;
         Ok(())
     }
 
@@ -321,12 +300,7 @@ impl Connection {
     /// [`Error::WindowOutOfRange`], [`Error::RoleChangedIdentity`], [`Error::ReadOnly`], [`Error::RoleLocked`],
     /// and as [`Connection::role_state`]. [`Error::Forbidden`] for a login that may only close.
     pub async fn extend(&self, role: &str, until: DateTime<Utc>) -> Result<(), Error> {
-        self.ask(
-            role,
-            "SELECT latchkey.extend($1, $2)",
-            &[(&role, Type::TEXT), (&until, Type::TIMESTAMPTZ)],
-        )
-        .await?;
+        self.run(role, &Statement::extend(role, until)).await?;
         Ok(())
     }
 
@@ -360,17 +334,9 @@ impl Connection {
         until: DateTime<Utc>,
         password: &WindowPassword,
     ) -> Result<(), Error> {
-        self.ask(
-            role,
-            "SELECT latchkey.open($1, $2, $3, $4)",
-            &[
-                (&role, Type::TEXT),
-                (&until, Type::TIMESTAMPTZ),
-                (&password.verifier(), Type::TEXT),
-                (&password.fingerprint().as_str(), Type::TEXT),
-            ],
-        )
-        .await?;
+        let (verifier, fingerprint) = (password.verifier(), password.fingerprint());
+        let statement = Statement::open_with_password(role, until, &verifier, fingerprint.as_str());
+        self.run(role, &statement).await?;
         Ok(())
     }
 
@@ -380,13 +346,7 @@ impl Connection {
     ///
     /// [`Error::NotInstalled`] for an installation that knows no passwords, and as [`Connection::role_state`].
     pub async fn standing_password(&self, role: &str) -> Result<StandingPassword, Error> {
-        let row = self
-            .ask(
-                role,
-                "SELECT password_id, password_kept FROM latchkey.window_password($1)",
-                &[(&role, Type::TEXT)],
-            )
-            .await?;
+        let row = self.run(role, &Statement::window_password(role)).await?;
         self.decode(|| {
             Ok(StandingPassword {
                 fingerprint: row
@@ -405,9 +365,7 @@ impl Connection {
     ///
     /// [`Error::RoleLocked`], [`Error::ReadOnly`], and as [`Connection::role_state`].
     pub async fn close_login(&self, role: &str) -> Result<bool, Error> {
-        let row = self
-            .ask(role, "SELECT latchkey.close($1)", &[(&role, Type::TEXT)])
-            .await?;
+        let row = self.run(role, &Statement::close(role)).await?;
         self.decode(|| row.try_get(0))
     }
 
@@ -430,13 +388,7 @@ impl Connection {
     }
 
     async fn run_sweep(&self, role: &str, force: bool) -> Result<Swept, Error> {
-        let row = self
-            .ask(
-                role,
-                "SELECT ended_pids, refused FROM latchkey.sweep($1, $2)",
-                &[(&role, Type::TEXT), (&force, Type::BOOL)],
-            )
-            .await?;
+        let row = self.run(role, &Statement::sweep(role, force)).await?;
         self.decode(|| {
             Ok(Swept {
                 ended_pids: row.try_get(0)?,
@@ -453,6 +405,12 @@ impl Connection {
         drop(client);
         // Whatever goes wrong with a goodbye, the connection is gone when `driver` is dropped.
         let _ = timeout(GOODBYE_LIMIT, &mut driver.0).await;
+    }
+
+    /// One statement that a plan can show.
+    async fn run(&self, role: &str, statement: &Statement<'_>) -> Result<Row, Error> {
+        self.ask(role, statement.sql(), &statement.parameters())
+            .await
     }
 
     /// One statement, one round trip, one row.

@@ -13,6 +13,7 @@ mod looking;
 mod password;
 mod powers;
 mod role;
+pub mod statement;
 mod tls;
 
 pub use closing::{

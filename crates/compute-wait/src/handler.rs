@@ -48,6 +48,15 @@ impl Handler {
             tracing::info!(%request_id, n_faults = faults.len(), "request refused");
             return Ok(Outcome::Refused { faults });
         };
+        if draft.dry_run {
+            if was_asked {
+                self.table.create_asked_dry_run(&request).await?;
+            } else {
+                self.table.create_dry_run(&request).await?;
+            }
+            tracing::info!(%request_id, target = %request.target, requester = %request.requester.id, "dry run");
+            return Ok(Outcome::TakenForDryRun { request_id });
+        }
         let created = if was_asked {
             self.table.create_asked_request(&request).await?
         } else {

@@ -5,6 +5,7 @@ use access_aws::schedule::EndSchedules;
 use access_aws::seal::SealingKey;
 use access_aws::table::{FactsTaken, ServerPin, StoredRequest, Table};
 use access_aws::window_secret::WindowSecretMaker;
+use access_contract::dry_run::{DryRun, Resolved};
 use access_contract::payload::{Answer, EnableLogin, Outcome};
 use access_contract::{ErrorName, Status, seal};
 use access_core::converge::carry_out::{self, Opening};
@@ -20,6 +21,7 @@ use lambda_shell::{Failure, Invocation};
 use serde_json::Value;
 
 use crate::credential::{self, HandedOver};
+use crate::plan;
 
 /// How long what was given is tried to be taken back, if it must not stand. Others go on after that.
 const TAKE_BACK_DEADLINE: std::time::Duration = std::time::Duration::from_secs(20);
@@ -48,6 +50,7 @@ impl Handler {
         let outcome = match lambda_shell::read(invocation.payload)? {
             EnableLogin::Preflight(step) => self.preflight(&step.request_id).await?,
             EnableLogin::Open(step) => self.open(&step.request_id).await?,
+            EnableLogin::DryRun(step) => self.dry_run(&step.request_id).await?,
         };
         lambda_shell::write(&Answer::from(outcome))
     }
@@ -55,42 +58,79 @@ impl Handler {
     /// Could this request be opened? Changes nothing in the database.
     async fn preflight(&self, id: &RequestId) -> Result<Outcome, Failure> {
         let stored = self.table.request(id).await.map_err(aws)?;
-        let located = self
-            .reach
-            .locate(&stored.request.database, &stored.request.database.opener)
-            .await
-            .map_err(database)?;
-        let connection = located.connect().await.map_err(database)?;
-        let server = connection.server().await.map_err(postgres)?;
-        let state = match connection.role_state(stored.request.role.as_str()).await {
-            Ok(state) => state,
-            Err(error) => return self.refuse_or_fail(id, error).await,
+        let checked = self.check(&stored.request).await?;
+        let Some((pin, findings)) = checked.seen.filter(|_| checked.faults.is_empty()) else {
+            return self.refuse(id, checked.faults).await;
         };
-        let mut faults = preflight_faults(&stored, &state);
-        if !stored.request.credential.is_existing() {
-            faults.extend(credential_fault(&stored, &state, &connection).await?);
-        }
-        // Whoever asks for as soon as it is approved means now.
-        if let Some(window) = stored.request.window.approved_at((self.now)())
-            && let Some(in_use) = self.in_use(&stored.request, window).await?
-        {
-            faults.push(in_use.fault());
-        }
-        if !faults.is_empty() {
-            return self.refuse(id, faults).await;
-        }
-        let powers = connection.role_powers(state.oid).await.map_err(postgres)?;
-        connection.end().await;
-        let pin = ServerPin {
-            system_identifier: server.system_identifier.to_string(),
-            role_oid: state.oid,
-        };
-        let findings = findings(state, powers);
         self.table
             .pin_server(id, &pin, &findings)
             .await
             .map_err(aws)?;
         Ok(Outcome::Ready)
+    }
+
+    /// What preflight would say of a dry run, and what would be done. No step takes its row for a request.
+    async fn dry_run(&self, id: &RequestId) -> Result<Outcome, Failure> {
+        let request = self.table.dry_run(id).await.map_err(aws)?;
+        let checked = self.check(&request).await?;
+        let windows = self
+            .table
+            .windows(&request.target, &request.role)
+            .await
+            .map_err(aws)?;
+        let window = request.window.approved_at((self.now)());
+        tracing::info!(dry_run = %id, n_faults = checked.faults.len(), "dry run answered");
+        Ok(Outcome::DryRun(Box::new(DryRun {
+            plan: plan::of(&request, window, windows.rows),
+            request: Resolved::from(&request),
+            window_if_approved_now: window,
+            faults: checked.faults,
+            findings: checked
+                .seen
+                .map(|(_, findings)| findings)
+                .unwrap_or_default(),
+        })))
+    }
+
+    /// Everything that stands in the way of opening `request`, and what its approvers should know.
+    async fn check(&self, request: &Request) -> Result<Checked, Failure> {
+        let located = self
+            .reach
+            .locate(&request.database, &request.database.opener)
+            .await
+            .map_err(database)?;
+        let connection = located.connect().await.map_err(database)?;
+        let server = connection.server().await.map_err(postgres)?;
+        let state = match connection.role_state(request.role.as_str()).await {
+            Ok(state) => state,
+            Err(error) => {
+                let faults = vec![fault_or_failure(error)?];
+                return Ok(Checked { faults, seen: None });
+            }
+        };
+        let mut faults = preflight_faults(request, &state);
+        if !request.credential.is_existing() {
+            faults.extend(credential_fault(request, &state, &connection).await?);
+        }
+        // Whoever asks for as soon as it is approved means now.
+        if let Some(window) = request.window.approved_at((self.now)())
+            && let Some(in_use) = self.in_use(request, window).await?
+        {
+            faults.push(in_use.fault());
+        }
+        // A role that is gone has no powers.
+        let powers = match connection.role_powers(state.oid).await {
+            Ok(powers) => powers,
+            Err(_) if !faults.is_empty() => return Ok(Checked { faults, seen: None }),
+            Err(error) => return Err(postgres(error)),
+        };
+        connection.end().await;
+        let pin = ServerPin {
+            system_identifier: server.system_identifier.to_string(),
+            role_oid: state.oid,
+        };
+        let seen = Some((pin, findings(state, powers)));
+        Ok(Checked { faults, seen })
     }
 
     /// Opens the role for its window, if people approved it and the window covers now.
@@ -452,19 +492,8 @@ impl Handler {
         id: &RequestId,
         error: access_postgres::Error,
     ) -> Result<Outcome, Failure> {
-        use access_postgres::Error as Postgres;
-        let name = match &error {
-            Postgres::NotRegistered { .. } | Postgres::RoleChangedIdentity { .. } => {
-                FaultName::RoleNotRegistered
-            }
-            Postgres::CouldUndoItsWindow { .. } => FaultName::RoleTooPowerful,
-            Postgres::ClosedByHand { .. } => FaultName::ClosedByHand,
-            Postgres::OwnsPreparedTransaction { .. } => FaultName::PreparedTransaction,
-            Postgres::WindowOutOfRange { .. } => FaultName::WindowTooLongForDatabase,
-            _ => return Err(postgres(error)),
-        };
-        self.refuse(id, vec![Fault::new(name, "$.role", error.to_string())])
-            .await
+        let fault = fault_or_failure(error)?;
+        self.refuse(id, vec![fault]).await
     }
 
     async fn refuse(&self, id: &RequestId, faults: Vec<Fault>) -> Result<Outcome, Failure> {
@@ -472,6 +501,30 @@ impl Handler {
         tracing::info!(request_id = %id, n_faults = faults.len(), "request refused");
         Ok(Outcome::Refused { faults })
     }
+}
+
+/// What preflight found.
+struct Checked {
+    /// Everything that stands in the way.
+    faults: Vec<Fault>,
+    /// The server and role, and what approvers should know; `None` where there is no such role.
+    seen: Option<(ServerPin, Vec<Finding>)>,
+}
+
+/// What the database refuses for good, as a fault.
+fn fault_or_failure(error: access_postgres::Error) -> Result<Fault, Failure> {
+    use access_postgres::Error as Postgres;
+    let name = match &error {
+        Postgres::NotRegistered { .. } | Postgres::RoleChangedIdentity { .. } => {
+            FaultName::RoleNotRegistered
+        }
+        Postgres::CouldUndoItsWindow { .. } => FaultName::RoleTooPowerful,
+        Postgres::ClosedByHand { .. } => FaultName::ClosedByHand,
+        Postgres::OwnsPreparedTransaction { .. } => FaultName::PreparedTransaction,
+        Postgres::WindowOutOfRange { .. } => FaultName::WindowTooLongForDatabase,
+        _ => return Err(postgres(error)),
+    };
+    Ok(Fault::new(name, "$.role", error.to_string()))
 }
 
 /// Whether these votes leave `window`, or more; neither the recorded decision nor the callback is believed. A window that
@@ -500,7 +553,7 @@ fn pinned_server(stored: &StoredRequest) -> Result<SystemIdentifier, Failure> {
 
 /// As preflight, and the role must be the one that preflight saw.
 fn opening_faults(stored: &StoredRequest, state: &RoleState) -> Vec<Fault> {
-    let mut faults = preflight_faults(stored, state);
+    let mut faults = preflight_faults(&stored.request, state);
     if stored
         .server
         .as_ref()
@@ -544,9 +597,9 @@ fn findings(state: RoleState, powers: RolePowers) -> Vec<Finding> {
     findings
 }
 
-fn preflight_faults(stored: &StoredRequest, state: &RoleState) -> Vec<Fault> {
+fn preflight_faults(request: &Request, state: &RoleState) -> Vec<Fault> {
     use access_postgres::Obstacle;
-    let role = stored.request.role.as_str();
+    let role = request.role.as_str();
     let mut faults: Vec<_> = state
         .obstacles(role)
         .into_iter()
@@ -562,7 +615,7 @@ fn preflight_faults(stored: &StoredRequest, state: &RoleState) -> Vec<Fault> {
         })
         .collect();
     let longest = Duration::from_std(state.max_window).unwrap_or(Duration::MAX);
-    if length(&stored.request.window, stored.request.requested_at) > longest {
+    if length(&request.window, request.requested_at) > longest {
         faults.push(Fault::new(
             FaultName::WindowTooLongForDatabase,
             "$",
@@ -585,14 +638,11 @@ fn length(window: &WindowSpec, from: DateTime<Utc>) -> Duration {
 
 /// Why this role cannot be opened with a password that is made for the window.
 async fn credential_fault(
-    stored: &StoredRequest,
+    request: &Request,
     state: &RoleState,
     connection: &Connection,
 ) -> Result<Option<Fault>, Failure> {
-    match connection
-        .standing_password(stored.request.role.as_str())
-        .await
-    {
+    match connection.standing_password(request.role.as_str()).await {
         Ok(standing) if state.can_login && standing.fingerprint.is_none() => {
             Ok(Some(open_outside_windows()))
         }

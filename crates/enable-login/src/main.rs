@@ -11,6 +11,7 @@ use lambda_shell::RuntimeError;
 
 mod credential;
 mod handler;
+mod plan;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), RuntimeError> {

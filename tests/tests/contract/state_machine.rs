@@ -539,6 +539,9 @@ fn outcomes() -> BTreeMap<String, BTreeSet<String>> {
             request_id,
             decide_within_seconds: 1,
         },
+        Outcome::TakenForDryRun {
+            request_id: serde_json::from_value(json!("r-0123456789abcdef")).unwrap(),
+        },
         Outcome::Refused { faults: Vec::new() },
         Outcome::Ready,
         Outcome::Asked { n_asked: 1 },

@@ -245,8 +245,14 @@ fn rights_on_the_table_name_the_rows() {
 }
 
 /// What each method of `access_aws::table::Table` does in the table.
-const RIGHTS_OF_METHODS: [(&str, &[&str]); 32] = [
+const RIGHTS_OF_METHODS: [(&str, &[&str]); 35] = [
     ("create_request", &["PutItem request#*"]),
+    ("create_dry_run", &["PutItem dry-run#*"]),
+    (
+        "create_asked_dry_run",
+        &["PutItem dry-run#*", "UpdateItem asked#*"],
+    ),
+    ("dry_run", &["GetItem dry-run#*"]),
     ("cancel", &["UpdateItem request#*"]),
     ("note_ending", &["UpdateItem request#*"]),
     (
@@ -487,6 +493,8 @@ fn the_deciding_rights_have_one_holder() {
         ),
         ("dynamodb:PutItem vote#*".to_owned(), "ApprovalRole"),
         ("dynamodb:PutItem asked#*".to_owned(), "FrontDoorRole"),
+        ("dynamodb:PutItem dry-run#*".to_owned(), "ComputeWaitRole"),
+        ("dynamodb:GetItem dry-run#*".to_owned(), "EnableLoginRole"),
         ("dynamodb:UpdateItem asked#*".to_owned(), "ComputeWaitRole"),
         (
             "dynamodb:PutItem confirmed#*".to_owned(),

@@ -121,6 +121,37 @@ pub enum Opening {
     Restless,
 }
 
+/// What an opening does to a role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpeningStep {
+    /// Gives LOGIN until then.
+    Open {
+        /// The latest end of the windows that cover.
+        until: DateTime<Utc>,
+    },
+    /// The role is open for another window already: its end is moved to then, if that is later.
+    Extend {
+        /// The latest end of the windows that cover.
+        until: DateTime<Utc>,
+    },
+}
+
+/// What an opening does for the window of `own` at `now`, if nothing stands in its way; `None` if that window does not
+/// cover `now`.
+#[must_use]
+pub fn opening_step(
+    rows: &[WindowRow],
+    own: &RequestId,
+    now: DateTime<Utc>,
+) -> Option<OpeningStep> {
+    let until = open_for(rows, own, now)?;
+    Some(if was_opened(rows, now) {
+        OpeningStep::Extend { until }
+    } else {
+        OpeningStep::Open { until }
+    })
+}
+
 /// Opens the role for the window of `own`, which is armed. `seen` is how it was before.
 ///
 /// If it may have given LOGIN and does not end in [`Opening::Opened`], it takes back what no window covers before it
@@ -161,7 +192,7 @@ where
     for _ in 0..MAX_ROUNDS {
         let before = list.windows().await?;
         let now = list.now();
-        let Some(until) = open_for(&before.rows, own, now) else {
+        let Some(step) = opening_step(&before.rows, own, now) else {
             return Ok(Opening::Over);
         };
         if was_closed_by_hand(&before.rows, now, seen.can_login) {
@@ -177,11 +208,18 @@ where
             return Ok(Opening::NotYet);
         }
         *may_be_open = true;
-        if was_opened(&before.rows, now) {
-            role.extend(until).await?;
-        } else if !role.open(until).await? {
-            return Ok(Opening::ClosedByHand);
-        }
+        let until = match step {
+            OpeningStep::Extend { until } => {
+                role.extend(until).await?;
+                until
+            }
+            OpeningStep::Open { until } => {
+                if !role.open(until).await? {
+                    return Ok(Opening::ClosedByHand);
+                }
+                until
+            }
+        };
         seen = role.login().await?;
         let after = list.windows().await?;
         if open_for(&after.rows, own, list.now()) == Some(until) {

@@ -1,0 +1,123 @@
+//! What a dry run answers: the request as the catalogue resolves it, what would be done, and what stands in its way.
+
+use std::collections::BTreeMap;
+
+use access_core::catalogue::{DecideBy, Mode, RoleCredential};
+use access_core::request::PersonRef;
+use access_core::{
+    Fault, Finding, Grant, Request, RequesterProof, RoleName, TargetId, Window, WindowSpec,
+};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+/// The answer. It is no promise: everything is looked at again when somebody asks in earnest.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DryRun {
+    /// What would be asked for.
+    pub request: Resolved,
+    /// The window if it were approved now; absent if nothing would be left of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window_if_approved_now: Option<Window>,
+    /// Why preflight would refuse it, all at once; empty if approvers would be asked.
+    pub faults: Vec<Fault>,
+    /// What approvers would be told about the role.
+    pub findings: Vec<Finding>,
+    /// What would be sent to the database.
+    pub plan: Plan,
+}
+
+/// A request as the catalogue resolves it, without what only functions need to know.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Resolved {
+    /// The database.
+    pub target: TargetId,
+    /// The role.
+    pub role: RoleName,
+    /// What the window would give.
+    #[serde(flatten)]
+    pub grant: Grant,
+    /// Who asks.
+    pub requester: PersonRef,
+    /// Who says so.
+    pub requester_proof: RequesterProof,
+    /// Why.
+    pub reason: String,
+    /// From when to when.
+    pub window: WindowSpec,
+    /// Until when it could be decided.
+    pub decide_by: DateTime<Utc>,
+    /// Who would be asked.
+    pub approvers: Vec<PersonRef>,
+    /// How many of them must approve.
+    pub required_approvals: u8,
+    /// In which ways it could be decided.
+    pub deciding: DecideBy,
+    /// Who could end it, beside the requester and the approvers.
+    pub operators: Vec<PersonRef>,
+    /// The shortest window that would be opened, in seconds.
+    pub min_duration_seconds: i64,
+    /// Whose password would open the role.
+    pub credential: RoleCredential,
+    /// What happens to access outside windows.
+    pub mode: Mode,
+    /// Whether different people may have the role at the same time.
+    pub shared: bool,
+    /// The versions of the catalogue's documents that this was resolved against.
+    pub catalogue_versions: BTreeMap<String, i64>,
+}
+
+impl From<&Request> for Resolved {
+    fn from(request: &Request) -> Self {
+        Self {
+            target: request.target.clone(),
+            role: request.role.clone(),
+            grant: request.grant.clone(),
+            requester: request.requester.clone(),
+            requester_proof: request.requester_proof.clone(),
+            reason: request.reason.clone(),
+            window: request.window,
+            decide_by: request.decide_by,
+            approvers: request.approvers.clone(),
+            required_approvals: request.required_approvals,
+            deciding: request.deciding,
+            operators: request.operators.clone(),
+            min_duration_seconds: request.min_duration_seconds,
+            credential: request.credential,
+            mode: request.mode,
+            shared: request.shared,
+            catalogue_versions: request.catalogue_versions.clone(),
+        }
+    }
+}
+
+/// What opening and closing would send, in this order.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    /// At the start; empty if nothing of the window would be left.
+    pub opening: Vec<Planned>,
+    /// At the end, unless another window covers by then.
+    pub closing: Vec<Planned>,
+}
+
+/// One statement.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Planned {
+    /// As which database user.
+    pub login: String,
+    /// To which servers.
+    pub servers: Servers,
+    /// Its text.
+    pub sql: String,
+    /// Its values, in the order of their numbers. What a password is checked by is never among them.
+    pub values: Vec<String>,
+}
+
+/// To which servers a statement goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Servers {
+    /// The one that takes changes.
+    Writer,
+    /// Each one, readers too.
+    Every,
+}
