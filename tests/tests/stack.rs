@@ -13,6 +13,7 @@ mod stack {
     mod eligibility;
     mod endings;
     mod fixture;
+    mod listing;
     mod notices;
     mod overlapping;
     mod passwords;

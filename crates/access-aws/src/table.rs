@@ -5,6 +5,7 @@
 //! | `request#<id>` | `request` | the request, immutable, with its status beside it |
 //! | `request#<id>` | `message#<event>#<person>` | a message that was sent |
 //! | `request#<id>` | `facts#before`, `facts#after` | the facts about the cluster before and after the window |
+//! | `requests-of#<part>#<person>` | `<time>#<id>` | that this person has this part in this request |
 //! | `dry-run#<id>` | `dry-run` | what a dry run would ask for: no request, so that nothing could ever open it |
 //! | `vote#<id>` | `<person>` | a sealed vote |
 //! | `asked#<execution ARN>` | `asked` | who asked through the front door, and what; taken once |
@@ -19,8 +20,8 @@ use std::collections::HashMap;
 use access_contract::seal::SealedVote;
 use access_contract::{Asked, Confirmation, Status, TaskToken};
 use access_core::{
-    Decision, Digest, Ending, Facts, Fault, Finding, LeftBehind, PersonId, Request, RequestId,
-    RoleName, TargetId, Window, WindowRow, Windows,
+    Decision, Digest, EndedAs, Ending, Facts, Fault, Finding, LeftBehind, PersonId, Request,
+    RequestId, RoleName, TargetId, Window, WindowRow, Windows,
 };
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
@@ -122,6 +123,15 @@ fn from_before_comparing() -> Vec<String> {
     LeftBehind::not_compared("this release of Latchkey did not look").lines
 }
 
+/// A page of the requests in which somebody has a part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestsOf {
+    /// The newest first.
+    pub ids: Vec<RequestId>,
+    /// Where the next page begins; `None` after the last one.
+    pub next: Option<String>,
+}
+
 /// At which end of a window facts were taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FactsTaken {
@@ -143,7 +153,7 @@ impl Table {
     /// # Errors
     /// [`Error::Table`].
     pub async fn create_request(&self, request: &Request) -> Result<bool, Error> {
-        let items = vec![self.put_request(request)?];
+        let items = self.put_request(request)?;
         self.transact(items, "store the request").await
     }
 
@@ -153,7 +163,8 @@ impl Table {
     /// # Errors
     /// [`Error::Table`].
     pub async fn create_asked_request(&self, request: &Request) -> Result<bool, Error> {
-        let items = vec![self.put_request(request)?, self.take_asked(request)?];
+        let mut items = self.put_request(request)?;
+        items.push(self.take_asked(request)?);
         self.transact(items, "store the request").await
     }
 
@@ -211,18 +222,73 @@ impl Table {
         )
     }
 
-    fn put_request(&self, request: &Request) -> Result<TransactWriteItem, Error> {
-        transact_put(
-            Put::builder()
+    /// The request, and for everybody who has a part in it that they have.
+    fn put_request(&self, request: &Request) -> Result<Vec<TransactWriteItem>, Error> {
+        let put = Put::builder()
+            .table_name(&self.name)
+            .item("pk", text(request_key(&request.request_id)))
+            .item("sk", text("request"))
+            .item("version", number(1))
+            .item("document", json(request))
+            .item("status", text(Status::Pending.as_str()))
+            .item("n_votes", number(0))
+            .condition_expression("attribute_not_exists(pk)");
+        let mut items = vec![transact_put(put)?];
+        let at = request
+            .requested_at
+            .to_rfc3339_opts(SecondsFormat::Millis, true);
+        for (part, person) in request.parts() {
+            let pointer = Put::builder()
                 .table_name(&self.name)
-                .item("pk", text(request_key(&request.request_id)))
-                .item("sk", text("request"))
-                .item("version", number(1))
-                .item("document", json(request))
-                .item("status", text(Status::Pending.as_str()))
-                .item("n_votes", number(0))
-                .condition_expression("attribute_not_exists(pk)"),
-        )
+                .item("pk", text(requests_of_key(part, &person.id)))
+                .item("sk", text(format!("{at}#{}", request.request_id)));
+            items.push(transact_put(pointer)?);
+        }
+        Ok(items)
+    }
+
+    /// The requests in which `person` has this part, the newest first: `limit` at most, from the one after `after` on.
+    ///
+    /// # Errors
+    /// [`Error::Table`] or [`Error::DamagedRow`].
+    pub async fn requests_of(
+        &self,
+        part: EndedAs,
+        person: &PersonId,
+        after: Option<&str>,
+        limit: i32,
+    ) -> Result<RequestsOf, Error> {
+        let key = requests_of_key(part, person);
+        let start = after.map(|after| {
+            HashMap::from([
+                ("pk".to_owned(), text(&key)),
+                ("sk".to_owned(), text(after)),
+            ])
+        });
+        let output = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", text(&key))
+            .consistent_read(true)
+            .scan_index_forward(false)
+            .limit(limit)
+            .set_exclusive_start_key(start)
+            .send()
+            .await
+            .map_err(|error| failed("list the requests", error))?;
+        let ids = output.items.unwrap_or_default().into_iter().map(|item| {
+            let pointer = string(&item, "sk").unwrap_or_default();
+            let id = pointer.rsplit('#').next().unwrap_or_default();
+            RequestId::new(id).map_err(|error| damaged(&key, error))
+        });
+        Ok(RequestsOf {
+            ids: ids.collect::<Result<_, _>>()?,
+            next: output
+                .last_evaluated_key
+                .and_then(|last| string(&last, "sk").map(str::to_owned)),
+        })
     }
 
     /// Records who asks for what, before the execution is started. `false` if something stands there for this
@@ -1137,6 +1203,10 @@ fn count(item: &Item, field: &str, key: &str) -> Result<u64, Error> {
 
 fn request_key(id: &RequestId) -> String {
     format!("request#{id}")
+}
+
+fn requests_of_key(part: EndedAs, person: &PersonId) -> String {
+    format!("requests-of#{}#{person}", part.as_str())
 }
 
 fn dry_run_key(id: &RequestId) -> String {

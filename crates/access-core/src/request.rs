@@ -177,6 +177,14 @@ impl Request {
         }
     }
 
+    /// Everybody who has a part in it, with that part. Somebody can have two.
+    pub fn parts(&self) -> impl Iterator<Item = (EndedAs, &PersonRef)> {
+        let requester = std::iter::once((EndedAs::Requester, &self.requester));
+        let approvers = self.approvers.iter().map(|it| (EndedAs::Approver, it));
+        let operators = self.operators.iter().map(|it| (EndedAs::Operator, it));
+        requester.chain(approvers).chain(operators)
+    }
+
     /// The person of this id, if they have a part in it.
     #[must_use]
     pub fn person(&self, id: &PersonId) -> Option<&PersonRef> {
@@ -208,7 +216,7 @@ impl Request {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Digest(String);
 
-/// In which capacity somebody ends a request.
+/// In which capacity somebody ends a request: the part that they have in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EndedAs {
@@ -218,6 +226,26 @@ pub enum EndedAs {
     Approver,
     /// They revoke it.
     Operator,
+}
+
+impl EndedAs {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Requester => "requester",
+            Self::Approver => "approver",
+            Self::Operator => "operator",
+        }
+    }
+
+    /// The part that this word stands for.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Requester, Self::Approver, Self::Operator]
+            .into_iter()
+            .find(|part| part.as_str() == word)
+    }
 }
 
 /// Who ended a request or its window, and why.
@@ -430,6 +458,44 @@ impl RequestDraft {
             database: database.clone(),
             catalogue_versions,
         })
+    }
+
+    /// Whether `requester` could ask for the role of `policy` at all, for the shortest window and as soon as approved.
+    #[must_use]
+    pub fn may_ask_for(
+        target: &TargetId,
+        database: &Database,
+        policy: &RolePolicy,
+        requester: &Person,
+        people: &[Person],
+        now: DateTime<Utc>,
+    ) -> bool {
+        let draft = Self {
+            target: Some(target.clone()),
+            role: Some(policy.role.clone()),
+            requester: Some(requester.id.clone()),
+            reason: Some(String::new()),
+            duration: Some(Duration::seconds(policy.min_duration_seconds)),
+            times_readable: true,
+            ..Self::default()
+        };
+        let named = people
+            .iter()
+            .filter(|person| person.id == requester.id || policy.approvers.contains(&person.id));
+        let found = Found {
+            database: Some((database.clone(), 0)),
+            role: Some((policy.clone(), 0)),
+            people: named
+                .map(|person| (person.id.clone(), (person.clone(), 0)))
+                .collect(),
+        };
+        let proof = RequesterProof::Verified {
+            principal: String::new(),
+        };
+        let id = RequestId::of_execution("", 0);
+        draft
+            .resolve(&found, id, "", proof, now, &mut Faults::new())
+            .is_some()
     }
 
     fn resolve_window(

@@ -1,6 +1,8 @@
 //! Everything that the front door answers.
 
-use access_core::{Fault, Nobody, RequestId};
+use access_aws::table::StoredRequest;
+use access_core::request::PersonRef;
+use access_core::{EndedAs, Fault, Nobody, RequestId, RolePolicy, TargetId};
 use lambda_shell::http::json_answer;
 use serde_json::{Value, json};
 
@@ -12,6 +14,104 @@ pub(crate) fn accepted(request_id: &RequestId, execution_arn: &str) -> Value {
         "execution_arn": execution_arn,
     });
     json_answer(202, &body)
+}
+
+/// A request as somebody with this part in it sees it. What is not named here is not shown: no secret, no token, no link,
+/// no principal.
+pub(crate) fn seen(stored: &StoredRequest, part: EndedAs) -> Value {
+    let request = &stored.request;
+    let people = |people: &[PersonRef]| people.iter().map(person).collect::<Vec<_>>();
+    json!({
+        "request_id": request.request_id,
+        "your_part": part,
+        "status": stored.status,
+        "target": request.target,
+        "role": request.role,
+        "grant": request.grant,
+        "requester": person(&request.requester),
+        "requester_is_verified": !request.requester_proof.is_claim(),
+        "reason": request.reason,
+        "requested_at": request.requested_at,
+        "asked": request.window,
+        "decide_by": request.decide_by,
+        "approvers": people(&request.approvers),
+        "required_approvals": request.required_approvals,
+        "decision": stored.decision,
+        "window": stored.window,
+        "refusal": stored.refusal,
+        "ending": stored.ending.as_ref().map(|ending| json!({
+            "by": person(&ending.by),
+            "as": ending.ended_as,
+            "why": ending.why,
+            "at": ending.at,
+        })),
+        "closing": stored.closing.as_ref().map(|closing| json!({
+            "at": closing.at,
+            "sessions_ended": closing.n_sessions_ended,
+            "role_open_until": closing.open_until,
+            "left_behind": closing.left_behind,
+        })),
+    })
+}
+
+fn person(person: &PersonRef) -> Value {
+    json!({"id": person.id, "name": person.name})
+}
+
+/// A role that may be asked for, with its limits.
+pub(crate) fn role(target: &TargetId, policy: &RolePolicy) -> Value {
+    json!({
+        "target": target,
+        "role": policy.role,
+        "grant": policy.grant,
+        "approvers": policy.approvers,
+        "required_approvals": policy.required_approvals,
+        "min_duration_seconds": policy.min_duration_seconds,
+        "max_duration_seconds": policy.max_duration_seconds,
+        "max_ahead_seconds": policy.max_ahead_seconds,
+        "approval_deadline_seconds": policy.approval_deadline_seconds,
+        "credential": policy.credential,
+        "shared": policy.shared,
+    })
+}
+
+/// One request.
+pub(crate) fn request(request: &Value) -> Value {
+    json_answer(200, request)
+}
+
+/// A page of requests.
+pub(crate) fn requests(requests: Vec<Value>, next: Option<&str>) -> Value {
+    json_answer(200, &json!({"requests": requests, "next": next}))
+}
+
+/// What somebody may ask for, and what is open.
+pub(crate) fn access(may_request: Vec<Value>, open: Vec<Value>) -> Value {
+    json_answer(200, &json!({"may_request": may_request, "open": open}))
+}
+
+pub(crate) fn no_part() -> Value {
+    refused(
+        400,
+        "no_part",
+        "give \"part\" as requester, approver or operator, or leave it out",
+    )
+}
+
+pub(crate) fn no_page() -> Value {
+    refused(
+        400,
+        "no_page",
+        "give \"after\" as the \"next\" of the page before, encoded for a URL, or leave it out",
+    )
+}
+
+pub(crate) fn no_request() -> Value {
+    refused(
+        404,
+        "no_request",
+        "give the id of a request in which you have a part, such as r-0123456789abcdef",
+    )
 }
 
 pub(crate) fn not_signed() -> Value {

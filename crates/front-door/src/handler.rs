@@ -1,4 +1,5 @@
-//! From a verified caller to an execution: who asks for what is recorded before the execution starts.
+//! From a verified caller to an execution: who asks for what is recorded before the execution starts. Or to what they
+//! may see.
 
 use access_aws::Error;
 use access_aws::catalogue::Catalogue;
@@ -33,7 +34,7 @@ impl Handler {
                 "this function answers the HTTP API only",
             ));
         };
-        let answer = self.ask(&call).await;
+        let answer = self.enter(&call).await;
         Ok(answer.unwrap_or_else(|error| {
             let reference = &invocation.invocation_id;
             tracing::error!(reference, error = error.name().as_str(), "{error}");
@@ -41,8 +42,8 @@ impl Handler {
         }))
     }
 
-    /// `POST /requests`: the request document without its requester.
-    async fn ask(&self, call: &HttpCall) -> Result<Value, Error> {
+    /// Who calls, and what for.
+    async fn enter(&self, call: &HttpCall) -> Result<Value, Error> {
         let Some(caller) = &call.caller else {
             return Ok(answers::not_signed());
         };
@@ -54,6 +55,16 @@ impl Handler {
                 return Ok(answers::nobody(&why));
             }
         };
+        match call.route.as_str() {
+            "GET /requests" => self.list(person, call).await,
+            "GET /requests/{id}" => self.show(person, call).await,
+            "GET /access" => self.access(person, &people).await,
+            _ => self.ask(person, caller, call).await,
+        }
+    }
+
+    /// `POST /requests`: the request document without its requester.
+    async fn ask(&self, person: &Person, caller: &str, call: &HttpCall) -> Result<Value, Error> {
         let name = match call.header("idempotency-key") {
             None => AskingName::of_call(&person.id, &call.call_id),
             Some(key) if is_key(key) => AskingName::of_key(&person.id, key),

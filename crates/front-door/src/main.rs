@@ -7,6 +7,7 @@ use lambda_shell::RuntimeError;
 
 mod answers;
 mod handler;
+mod listing;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), RuntimeError> {

@@ -17,6 +17,7 @@ pub struct HttpCall {
     pub call_id: String,
     headers: BTreeMap<String, String>,
     path_parameters: BTreeMap<String, String>,
+    query_parameters: BTreeMap<String, String>,
     body: Option<Vec<u8>>,
 }
 
@@ -28,6 +29,7 @@ struct Event {
     #[serde(default)]
     headers: BTreeMap<String, String>,
     path_parameters: Option<BTreeMap<String, String>>,
+    query_string_parameters: Option<BTreeMap<String, String>>,
     body: Option<String>,
     #[serde(default)]
     is_base64_encoded: bool,
@@ -74,6 +76,7 @@ impl HttpCall {
                 .map(|(name, value)| (name.to_ascii_lowercase(), value))
                 .collect(),
             path_parameters: event.path_parameters.unwrap_or_default(),
+            query_parameters: event.query_string_parameters.unwrap_or_default(),
             body,
         })
     }
@@ -88,6 +91,12 @@ impl HttpCall {
     #[must_use]
     pub fn path_parameter(&self, name: &str) -> Option<&str> {
         self.path_parameters.get(name).map(String::as_str)
+    }
+
+    /// What stands after `name=` in the query string.
+    #[must_use]
+    pub fn query_parameter(&self, name: &str) -> Option<&str> {
+        self.query_parameters.get(name).map(String::as_str)
     }
 
     /// The body as JSON, if it is JSON of at most `max_bytes` bytes.
@@ -125,6 +134,7 @@ mod tests {
             "version": "2.0",
             "routeKey": "POST /requests",
             "rawPath": "/requests",
+            "queryStringParameters": {"part": "approver"},
             "headers": {"Idempotency-Key": "k1"},
             "requestContext": {
                 "requestId": "JKJaXmPLvHcESHA=",
@@ -145,6 +155,8 @@ mod tests {
             Some("arn:aws:iam::123456789012:user/riko")
         );
         assert_eq!(call.header("idempotency-key"), Some("k1"));
+        assert_eq!(call.query_parameter("part"), Some("approver"));
+        assert_eq!(call.query_parameter("after"), None);
         assert_eq!(call.json(7), Some(json!({"a": 1})));
         assert_eq!(call.json(6), None);
         let mut encoded = event();

@@ -245,8 +245,12 @@ fn rights_on_the_table_name_the_rows() {
 }
 
 /// What each method of `access_aws::table::Table` does in the table.
-const RIGHTS_OF_METHODS: [(&str, &[&str]); 35] = [
-    ("create_request", &["PutItem request#*"]),
+const RIGHTS_OF_METHODS: [(&str, &[&str]); 36] = [
+    (
+        "create_request",
+        &["PutItem request#*", "PutItem requests-of#*"],
+    ),
+    ("requests_of", &["Query requests-of#*"]),
     ("create_dry_run", &["PutItem dry-run#*"]),
     (
         "create_asked_dry_run",
@@ -257,7 +261,11 @@ const RIGHTS_OF_METHODS: [(&str, &[&str]); 35] = [
     ("note_ending", &["UpdateItem request#*"]),
     (
         "create_asked_request",
-        &["PutItem request#*", "UpdateItem asked#*"],
+        &[
+            "PutItem request#*",
+            "PutItem requests-of#*",
+            "UpdateItem asked#*",
+        ],
     ),
     ("record_asked", &["PutItem asked#*"]),
     ("asked", &["GetItem asked#*"]),
@@ -494,6 +502,11 @@ fn the_deciding_rights_have_one_holder() {
         ("dynamodb:PutItem vote#*".to_owned(), "ApprovalRole"),
         ("dynamodb:PutItem asked#*".to_owned(), "FrontDoorRole"),
         ("dynamodb:PutItem dry-run#*".to_owned(), "ComputeWaitRole"),
+        (
+            "dynamodb:PutItem requests-of#*".to_owned(),
+            "ComputeWaitRole",
+        ),
+        ("dynamodb:Query requests-of#*".to_owned(), "FrontDoorRole"),
         ("dynamodb:GetItem dry-run#*".to_owned(), "EnableLoginRole"),
         ("dynamodb:UpdateItem asked#*".to_owned(), "ComputeWaitRole"),
         (
@@ -526,6 +539,39 @@ fn the_deciding_rights_have_one_holder() {
         .keys()
         .any(|right| right.contains("SendTaskFailure"));
     assert!(!fails_tasks, "nobody needs to fail the waiting task");
+}
+
+/// Links prove themselves; everything else that calls the API must be signed, and people may call just these.
+#[test]
+fn what_is_no_page_takes_a_signature() {
+    let template = template();
+    let mut signed = BTreeSet::new();
+    for (name, route) in resources_of_type(&template, "AWS::ApiGatewayV2::Route") {
+        let route = &route["Properties"];
+        let key = route["RouteKey"].as_str().unwrap();
+        let is_page = key.ends_with("/decide/{link}") || key.ends_with("/end/{link}");
+        let authorised = route["AuthorizationType"] == "AWS_IAM";
+        assert_eq!(authorised, !is_page, "{name}");
+        if authorised {
+            signed.insert(key.replace(' ', "").replace("{id}", "*"));
+        }
+    }
+    let mut allowed = BTreeSet::new();
+    for (name, statement) in iam_statements(&template) {
+        if texts(&statement["Action"]).contains(&"execute-api:Invoke") {
+            assert!(name.ends_with("Policy"), "{name} calls the API");
+            let mut resources = Vec::new();
+            visit_objects(&statement["Resource"], &mut |object| {
+                resources.extend(object["Fn::Sub"].as_str().map(str::to_owned));
+            });
+            allowed.extend(
+                resources
+                    .iter()
+                    .map(|arn| arn.split_once("${CallbackApi}/*/").unwrap().1.to_owned()),
+            );
+        }
+    }
+    assert_eq!(signed, allowed);
 }
 
 /// A notice by the name of a window's end would be taken for the end that stands already.
