@@ -7,16 +7,20 @@
 mod stack {
     mod asking;
     mod attacks;
+    mod chat;
+    mod crashes;
     mod damaged_rows;
     mod deciding;
     mod dry_runs;
     mod eligibility;
     mod endings;
+    mod extensions;
     mod fixture;
     mod listing;
     mod notices;
     mod overlapping;
     mod passwords;
+    mod reasons;
     mod refusals;
     mod rights;
     mod signed_decisions;

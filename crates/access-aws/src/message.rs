@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use access_core::PersonId;
 use access_core::subscription::{RECIPIENT, Subscription};
+use access_core::{PersonId, RequestId};
 use aws_sdk_sns::Client;
 use aws_sdk_sns::types::MessageAttributeValue;
 
@@ -14,6 +14,59 @@ use crate::error::chain;
 pub struct Topic {
     client: Client,
     arn: String,
+}
+
+/// The topic that chat channels are subscribed to. It never gets a link, so that it does not matter who they are.
+pub struct ChatTopic {
+    client: Client,
+    arn: String,
+}
+
+impl ChatTopic {
+    /// The topic with this ARN.
+    #[must_use]
+    pub fn new(client: Client, arn: String) -> Self {
+        Self { client, arn }
+    }
+
+    /// Tells the channels about a request, in the format of custom notifications of Amazon Q Developer in chat
+    /// applications, which was AWS Chatbot: one thread for each request, and no buttons
+    /// (<https://docs.aws.amazon.com/chatbot/latest/adminguide/custom-notifs.html>).
+    ///
+    /// # Errors
+    /// [`Error::Message`].
+    pub async fn send(
+        &self,
+        id: &RequestId,
+        event: &str,
+        title: &str,
+        description: &str,
+        next_steps: &[String],
+    ) -> Result<(), Error> {
+        let notification = serde_json::json!({
+            "version": "1.0",
+            "source": "custom",
+            "content": {
+                "textType": "client-markdown",
+                "title": title,
+                "description": description,
+                "nextSteps": next_steps,
+            },
+            "metadata": {
+                "threadId": id,
+                "eventType": event,
+                "enableCustomActions": false,
+            },
+        });
+        self.client
+            .publish()
+            .topic_arn(&self.arn)
+            .message(notification.to_string())
+            .send()
+            .await
+            .map_err(|error| Error::Message(chain(error)))?;
+        Ok(())
+    }
 }
 
 impl Topic {

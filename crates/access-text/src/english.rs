@@ -52,6 +52,22 @@ pub static ENGLISH: Texts = Texts {
         ends_sessions: "May end other people's sessions, Latchkey's too, and so hold up its own closing.",
         rights: "Rights",
         and_more: |n_more| format!("{n_more} more"),
+        extension: "Extension",
+        extends: |open_until, until| {
+            format!(
+                "the requester has this role open until {open_until}; approved before then, it stays open without a break until {until}"
+            )
+        },
+        extended: |open_until, until| {
+            format!(
+                "the requester has this role open until {open_until}; with this request it stays open without a break until {until}"
+            )
+        },
+        extends_nothing: |open_until| {
+            format!(
+                "the requester has this role open until {open_until}; this request does not make that longer"
+            )
+        },
         other_windows: "Other windows of this role",
         other_window: |start, end, request_id| format!("{start} to {end}, request {request_id}"),
         other_window_is_open: |end, request_id| {
@@ -346,6 +362,11 @@ pub static ENGLISH: Texts = Texts {
         remind_subject: |target| format!("Latchkey: reminder, please decide on access to {target}"),
         decide_here: "Look at it and decide here:",
         link_is_personal: "This link is yours alone. Whoever holds it can decide in your name, so do not forward this message. Opening the link decides nothing.",
+        decide_by_call: |command| {
+            format!(
+                "Approvers decide by the link in their own mail, or by this call, signed with their AWS credentials: `{command}`"
+            )
+        },
         accepted_subject: |target| format!("Latchkey: request waits for approval for {target}"),
         accepted: |role, target| {
             format!(
@@ -357,6 +378,8 @@ pub static ENGLISH: Texts = Texts {
         approved_subject: |target| format!("Latchkey: request approved for {target}"),
         approved: |role, target| format!("The request for role {role} on {target} was approved."),
         already_handled: "Already handled: the decisions below were enough. There is nothing left for you to do. Your link shows how it went, and ends it while there is something to end.",
+        already_rejected: "Already handled: the request was rejected, and nothing is opened. There is nothing left for you to do.",
+        same_password: "The password is that of your window that is open already: it stays, and works until the last of these windows ends.",
         read_password: "The password is in a secret that only you can read. To see it, run as yourself:",
         nothing_left: "Roles, rights, settings, functions and triggers are as they were before the window. Changed passwords and changed data do not show here. There is nothing to do.",
         left_behind: "What the window left behind (+ is new, - was there before)",

@@ -53,6 +53,22 @@ pub static JAPANESE: Texts = Texts {
         ends_sessions: "他の利用者のセッションを切断できます。Latchkey のセッションも切断できるため、自分が閉じられるのを妨げることがあります。",
         rights: "権限",
         and_more: |n_more| format!("他{n_more}件"),
+        extension: "延長",
+        extends: |open_until, until| {
+            format!(
+                "申請者はこのロールを {open_until} まで利用中です。それまでに承認されると、途切れることなく {until} まで利用できます"
+            )
+        },
+        extended: |open_until, until| {
+            format!(
+                "申請者はこのロールを {open_until} まで利用中です。この申請により、途切れることなく {until} まで利用できます"
+            )
+        },
+        extends_nothing: |open_until| {
+            format!(
+                "申請者はこのロールを {open_until} まで利用中です。この申請で利用時間が延びることはありません"
+            )
+        },
         other_windows: "このロールの他の利用時間",
         other_window: |start, end, request_id| {
             format!("{start} から {end} まで（申請番号 {request_id}）")
@@ -349,6 +365,11 @@ pub static JAPANESE: Texts = Texts {
         remind_subject: ENGLISH.message.remind_subject,
         decide_here: "内容の確認と回答はこちらからお願いします：",
         link_is_personal: "このリンクはご本人専用です。リンクを知っている人は誰でもあなたの名前で回答できるため、このメッセージを転送しないでください。リンクを開いただけでは回答になりません。",
+        decide_by_call: |command| {
+            format!(
+                "承認者は、ご本人宛てのメールにあるリンクか、ご自身のAWS認証情報で署名した次の呼び出しで回答してください：`{command}`"
+            )
+        },
         accepted_subject: ENGLISH.message.accepted_subject,
         accepted: |role, target| {
             format!(
@@ -360,6 +381,8 @@ pub static JAPANESE: Texts = Texts {
         approved_subject: ENGLISH.message.approved_subject,
         approved: |role, target| format!("{target} のロール {role} の申請は承認されました。"),
         already_handled: "対応済みです。下記の回答により、この申請の結果は確定しました。あなたの回答はもう必要ありません。お送りしたリンクでは、結果の確認と、終了前であれば早めの終了ができます。",
+        already_rejected: "対応済みです。この申請は却下され、ログインは許可されません。あなたの対応はもう必要ありません。",
+        same_password: "パスワードは、現在利用中の申請と同じものです。変更されず、最後の利用時間が終了するまで有効です。",
         read_password: "パスワードは、あなただけが読めるシークレットに保存されています。ご本人の権限で次のコマンドを実行してください：",
         nothing_left: "ロール、権限、設定、関数、トリガーは、利用開始前と同じ状態です。パスワードの変更とデータの変更は、この確認の対象外です。対応は必要ありません。",
         left_behind: "利用時間中に残された変更（+ は新しいもの、- は以前にあったもの）",

@@ -31,7 +31,8 @@ pub use form::{
 pub use headers::security_headers;
 pub use japanese::JAPANESE;
 pub use message::{
-    Announcement, Message, announce, announce_already_handled, announce_with_link, ask, remind,
+    Announcement, ChatNote, Message, announce, announce_already_handled, announce_with_link, ask,
+    chat_about_event, chat_about_request, remind,
 };
 pub use page::{
     CannotDecide, Page, Stage, Trouble, already_decided_page, cannot_decide_page, decided_page,

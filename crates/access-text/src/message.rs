@@ -23,6 +23,17 @@ pub struct Message {
     pub body: String,
 }
 
+/// What a chat channel is told. Everybody in it reads it, so it holds no link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChatNote {
+    /// One line of ASCII.
+    pub title: String,
+    /// Plain text with `\n` line ends.
+    pub description: String,
+    /// What can be done, a sentence each.
+    pub next_steps: Vec<String>,
+}
+
 /// What has happened to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Announcement {
@@ -128,6 +139,45 @@ fn question(
     }
 }
 
+/// Tells a chat channel that a request waits. `command` decides, for whoever can sign it as an approver.
+#[must_use]
+pub fn chat_about_request(
+    texts: &Texts,
+    request: &RequestView,
+    command: &str,
+    now: DateTime<Utc>,
+) -> ChatNote {
+    let text = RequestText::new(texts, request, now);
+    let description = [
+        (texts.of_grant(&request.grant).lead)(&text.requester_name, &text.how_long),
+        facts(texts, &text, Facts::ToDecide),
+        reason(texts, &text),
+        next(texts, &text.next_steps()),
+        footer(texts, &text),
+    ];
+    ChatNote {
+        title: subject(&(texts.message.ask_subject)(&text.target), &text),
+        description: paragraphs(&description),
+        next_steps: vec![(texts.message.decide_by_call)(command)],
+    }
+}
+
+/// Tells a chat channel what has happened to a request, as a message to people does, without what is for one person.
+#[must_use]
+pub fn chat_about_event(
+    texts: &Texts,
+    request: &RequestView,
+    event: &Announcement,
+    now: DateTime<Utc>,
+) -> ChatNote {
+    let Message { subject, body } = announce(texts, request, event, now);
+    ChatNote {
+        title: subject,
+        description: body,
+        next_steps: Vec::new(),
+    }
+}
+
 /// Says what has happened to a request. It holds no link.
 #[must_use]
 pub fn announce(
@@ -161,7 +211,12 @@ pub fn announce_already_handled(
     event: &Announcement,
     now: DateTime<Utc>,
 ) -> Message {
-    announcement(texts, request, event, texts.message.already_handled, now)
+    let says = &texts.message;
+    let to_the_reader = match event {
+        Announcement::Rejected => says.already_rejected,
+        _ => says.already_handled,
+    };
+    announcement(texts, request, event, to_the_reader, now)
 }
 
 fn announcement(
@@ -171,7 +226,17 @@ fn announcement(
     to_the_reader: &str,
     now: DateTime<Utc>,
 ) -> Message {
-    let text = RequestText::new(texts, request, now);
+    let mut text = RequestText::new(texts, request, now);
+    let will_be_open = matches!(
+        event,
+        Announcement::Accepted
+            | Announcement::Approved
+            | Announcement::Opened
+            | Announcement::OpenedWithPassword { .. }
+    );
+    if !will_be_open {
+        text.extension = None;
+    }
     let says = &texts.message;
     let of_grant = texts.of_grant(&request.grant);
     let role = text.role_spelt_out(texts);
@@ -203,6 +268,10 @@ fn announcement(
             (of_grant.opened)(&role, target),
             paragraphs(&[
                 format!("{}\n    {read_it}", says.read_password),
+                match text.extension {
+                    Some(_) => says.same_password.to_owned(),
+                    None => String::new(),
+                },
                 next(texts, std::slice::from_ref(&text.closing)),
             ]),
         ),
@@ -331,6 +400,9 @@ fn facts(texts: &Texts, text: &RequestText, which: Facts) -> String {
             says.asked_for,
             &(texts.words.noted)(asked, says.narrowed),
         ));
+    }
+    if let Some(extension) = &text.extension {
+        facts.push(labelled(says.extension, extension));
     }
     if which == Facts::ToDecide {
         if !text.findings.is_empty() {

@@ -1,16 +1,19 @@
 //! From a stored request to what people see of it.
 
-use access_core::{Ending, Narrowing, Request, Verdict, Vote, Window, WindowSpec, decision};
+use access_core::request::PersonRef;
+use access_core::{
+    Ending, Narrowing, Request, Verdict, Vote, Window, WindowRow, WindowSpec, decision,
+};
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::{DecisionView, EndingView, PersonView, RequestView, WindowView};
+use crate::{DecisionView, EndingView, OtherWindow, PersonView, RequestView, WindowView};
 
 impl RequestView {
     /// The view of `request`: with its settled window, if it has one, and the votes in the order of their times; without
     /// findings and other windows.
     #[must_use]
     pub fn of(request: &Request, settled: Option<Window>, votes: &[Vote]) -> Self {
-        let person = |person: &access_core::request::PersonRef| PersonView {
+        let person = |person: &PersonRef| PersonView {
             id: person.id.to_string(),
             name: person.name.clone(),
         };
@@ -53,6 +56,24 @@ impl RequestView {
                 })
                 .collect(),
         }
+    }
+
+    /// The same with those of the role's windows that are not over and are not its own, in order.
+    #[must_use]
+    pub fn beside(mut self, request: &Request, rows: &[WindowRow], now: DateTime<Utc>) -> Self {
+        let is_requester = |person: &PersonRef| person.id == request.requester.id;
+        self.other_windows = rows
+            .iter()
+            .filter(|row| row.request_id != request.request_id && !row.is_over(now))
+            .map(|row| OtherWindow {
+                request_id: row.request_id.to_string(),
+                start: row.window.start(),
+                end: row.over_at(),
+                of_requester: row.requester.as_ref().is_some_and(is_requester),
+            })
+            .collect();
+        self.other_windows.sort_by_key(|other| other.start);
+        self
     }
 
     /// The same with who ended it, if somebody did.

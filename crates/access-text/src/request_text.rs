@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 
 use crate::moment::{Moment, duration, time_left};
 use crate::texts::Texts;
-use crate::view::{DecisionView, PersonView, RequestView, Standing, WindowView};
+use crate::view::{DecisionView, Extension, PersonView, RequestView, Standing, WindowView};
 
 /// More than any rule lets through, made harmless; a second lock against flooding a page or a message.
 const MAX_TEXT_CHARS: usize = 4_000;
@@ -64,6 +64,8 @@ pub(crate) struct RequestText {
     pub(crate) how_long: String,
     /// What was asked for, if approvers left less.
     pub(crate) asked: Option<String>,
+    /// What it adds to an open window of the same person, if it does.
+    pub(crate) extension: Option<String>,
     pub(crate) rule: String,
     pub(crate) rule_sentence: String,
     pub(crate) progress: String,
@@ -152,6 +154,7 @@ impl RequestText {
                 .asked
                 .as_ref()
                 .map(|asked| asked_for(texts, request, asked)),
+            extension: extension(texts, request, now),
             rule_sentence: (texts.words.sentence)(&rule),
             rule,
             progress: (texts.request.progress)(n_approved, request.required_approvals),
@@ -280,6 +283,19 @@ fn other_windows(texts: &Texts, request: &RequestView, now: DateTime<Utc>) -> Ve
             }
         })
         .collect()
+}
+
+fn extension(texts: &Texts, request: &RequestView, now: DateTime<Utc>) -> Option<String> {
+    let says = &texts.request;
+    let line = |at| Moment::new(texts, at, request.zone).line();
+    let Extension { open_until, until } = request.extension(now)?;
+    Some(if until == open_until {
+        (says.extends_nothing)(&line(open_until))
+    } else if request.standing() == Standing::Approved {
+        (says.extended)(&line(open_until), &line(until))
+    } else {
+        (says.extends)(&line(open_until), &line(until))
+    })
 }
 
 /// What one approver left of the window.

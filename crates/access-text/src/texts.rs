@@ -79,6 +79,12 @@ pub(crate) struct RequestTexts {
     pub(crate) ends_sessions: &'static str,
     pub(crate) rights: &'static str,
     pub(crate) and_more: fn(n_more: usize) -> String,
+    /// A window that goes on from one that its requester has open: the label, and what is said while people decide,
+    /// once it is approved, and of one that adds nothing.
+    pub(crate) extension: &'static str,
+    pub(crate) extends: fn(open_until: &str, until: &str) -> String,
+    pub(crate) extended: fn(open_until: &str, until: &str) -> String,
+    pub(crate) extends_nothing: fn(open_until: &str) -> String,
     pub(crate) other_windows: &'static str,
     pub(crate) other_window: fn(start: &str, end: &str, request_id: &str) -> String,
     pub(crate) other_window_is_open: fn(end: &str, request_id: &str) -> String,
@@ -263,6 +269,8 @@ pub(crate) struct MessageTexts {
     pub(crate) remind_subject: fn(target: &str) -> String,
     pub(crate) decide_here: &'static str,
     pub(crate) link_is_personal: &'static str,
+    /// To a chat channel, which gets no link.
+    pub(crate) decide_by_call: fn(command: &str) -> String,
     /// To the requester, once the approvers have been asked.
     pub(crate) accepted_subject: fn(target: &str) -> String,
     pub(crate) accepted: fn(role: &str, target: &str) -> String,
@@ -272,7 +280,11 @@ pub(crate) struct MessageTexts {
     pub(crate) approved: fn(role: &str, target: &str) -> String,
     /// To an approver who has not decided, under an approval or a rejection.
     pub(crate) already_handled: &'static str,
+    /// The same under a rejection.
+    pub(crate) already_rejected: &'static str,
     pub(crate) read_password: &'static str,
+    /// In the place of a new password.
+    pub(crate) same_password: &'static str,
     pub(crate) nothing_left: &'static str,
     pub(crate) left_behind: &'static str,
     pub(crate) left_behind_next: &'static str,

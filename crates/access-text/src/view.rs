@@ -38,6 +38,17 @@ pub struct OtherWindow {
     pub start: DateTime<Utc>,
     /// Closes at.
     pub end: DateTime<Utc>,
+    /// Whether it is the requester's too.
+    pub of_requester: bool,
+}
+
+/// What a request adds to a window that its requester has open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Extension {
+    /// Until when the role is open now.
+    pub(crate) open_until: DateTime<Utc>,
+    /// Until when it would be open with this request, approved now or as it was approved. Never earlier.
+    pub(crate) until: DateTime<Utc>,
 }
 
 /// Who ended a request or its window before its time.
@@ -139,6 +150,47 @@ impl RequestView {
             0 => Standing::Approved,
             n_missing => Standing::Waiting { n_missing },
         }
+    }
+
+    /// Whether another window of the requester is armed and covers this moment.
+    #[must_use]
+    pub fn goes_on_at(&self, at: DateTime<Utc>) -> bool {
+        let mut others = self.other_windows.iter();
+        others.any(|other| other.of_requester && other.start <= at && at < other.end)
+    }
+
+    /// What it adds to a window of the same person that is open now, if it begins before that one ends; `None` if it is
+    /// over, will not be, or stands by itself.
+    pub(crate) fn extension(&self, now: DateTime<Utc>) -> Option<Extension> {
+        let is_out = match self.standing() {
+            Standing::Rejected => true,
+            Standing::Waiting { .. } => self.decide_by <= now,
+            Standing::Approved => false,
+        };
+        let (start, end) = match self.window {
+            WindowView::Fixed { start, end } => (start, end),
+            WindowView::FromApprovalUntil { end } => (now, end),
+            WindowView::FromApprovalFor {
+                duration,
+                latest_end,
+                not_before,
+            } => {
+                let start = not_before.map_or(now, |start| start.max(now));
+                (start, (now + duration).min(latest_end))
+            }
+        };
+        if is_out || self.ending.is_some() || end <= now {
+            return None;
+        }
+        let before = self.other_windows.iter().filter(|other| {
+            let is_open = other.start <= now && now < other.end;
+            other.of_requester && is_open && other.start <= start && start < other.end
+        });
+        let open_until = before.map(|other| other.end).max()?;
+        Some(Extension {
+            open_until,
+            until: end.max(open_until),
+        })
     }
 
     /// The earliest start and the latest end that an approval at `now` can leave.

@@ -352,11 +352,13 @@ fn decision_page_with_what_the_database_says() {
                 request_id: "20261122-aaaaaa".to_owned(),
                 start: at("2026-11-22T07:00:00Z"),
                 end: at("2026-11-22T10:30:00Z"),
+                of_requester: false,
             },
             OtherWindow {
                 request_id: "20261122-bbbbbb".to_owned(),
                 start: at("2026-11-22T14:00:00Z"),
                 end: at("2026-11-22T15:30:00Z"),
+                of_requester: false,
             },
         ],
         ..half_approved()
@@ -367,6 +369,72 @@ fn decision_page_with_what_the_database_says() {
     check_message("ask_findings", |texts| {
         ask(texts, &request, &alice(), LINK, now())
     });
+}
+
+/// Riko has the role open, and asks for more.
+fn extending(request: RequestView) -> RequestView {
+    RequestView {
+        other_windows: vec![OtherWindow {
+            request_id: "20261122-aaaaaa".to_owned(),
+            start: at("2026-11-22T07:00:00Z"),
+            end: at("2026-11-22T08:00:00Z"),
+            of_requester: true,
+        }],
+        ..request
+    }
+}
+
+#[test]
+fn decision_page_and_messages_of_an_extension() {
+    let request = extending(as_soon_as_approved());
+    check_page("decision_extension", 200, |texts| {
+        decision_page(texts, &request, &alice(), None, now())
+    });
+    check_message("ask_extension", |texts| {
+        ask(texts, &request, &alice(), LINK, now())
+    });
+    let window = WindowView::Fixed {
+        start: at("2026-11-22T07:48:00Z"),
+        end: at("2026-11-22T09:18:00Z"),
+    };
+    let opened = extending(RequestView {
+        window,
+        credential: access_core::RoleCredential::PerWindow,
+        ..approved()
+    });
+    let event = Announcement::OpenedWithPassword {
+        read_it: "aws secretsmanager get-secret-value --secret-id latchkey/x".to_owned(),
+    };
+    check_message("opened_extension", |texts| {
+        announce(texts, &opened, &event, now())
+    });
+}
+
+#[test]
+fn an_extension_is_only_what_goes_on_from_an_open_window_of_the_same_person() {
+    let says = |request: &RequestView| {
+        let page = decision_page(&ENGLISH, request, &alice(), None, now());
+        page.html.contains(">Extension<")
+    };
+    let asked = as_soon_as_approved();
+    assert!(says(&extending(asked.clone())));
+    assert!(!says(&asked));
+    let mut of_somebody_else = extending(asked.clone());
+    of_somebody_else.other_windows[0].of_requester = false;
+    assert!(!says(&of_somebody_else));
+    let mut not_open_yet = extending(asked.clone());
+    not_open_yet.other_windows[0].start = at("2026-11-22T07:50:00Z");
+    assert!(!says(&not_open_yet));
+    // A start at 10:00 leaves a gap after 08:00.
+    assert!(!says(&extending(request())));
+    let mut shorter = extending(asked);
+    shorter.other_windows[0].end = at("2026-11-23T08:30:00Z");
+    let page = decision_page(&ENGLISH, &shorter, &alice(), None, now());
+    assert!(
+        page.html.contains("does not make that longer"),
+        "{}",
+        page.html
+    );
 }
 
 #[test]

@@ -82,6 +82,7 @@ fn others() -> Vec<OtherWindow> {
             request_id: "r-0000".to_owned(),
             start: after(start),
             end: after(end),
+            of_requester: true,
         })
         .into()
 }

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use access_aws::Error;
 use access_aws::table::StoredRequest;
 use access_contract::{ErrorName, Link, Purpose, Status};
-use access_core::{Language, PersonId, Request, Verdict, Vote};
+use access_core::{Language, PersonId, Verdict, Vote};
 use access_text::{
-    Answer, CannotDecide, Draft, EndDraft, EndOffer, EndTyped, FormProblem, OtherWindow, Page,
-    PersonView, RequestView, Stage, Texts, Trouble, Typed,
+    Answer, CannotDecide, Draft, EndDraft, EndOffer, EndTyped, FormProblem, Page, PersonView,
+    RequestView, Stage, Texts, Trouble, Typed,
 };
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use chrono::{DateTime, Utc};
@@ -215,10 +215,13 @@ impl Visit<'_> {
             .deciding
             .votes(&stored.request.request_id)
             .await?;
-        let mut view = RequestView::of(&stored.request, stored.window, &votes)
-            .ended_by(stored.ending.as_ref());
+        let request = &stored.request;
+        let table = &self.handler.deciding.table;
+        let windows = table.windows(&request.target, &request.role).await?;
+        let mut view = RequestView::of(request, stored.window, &votes)
+            .ended_by(stored.ending.as_ref())
+            .beside(request, &windows.rows, self.now());
         view.findings.clone_from(&stored.findings);
-        view.other_windows = self.other_windows(&stored.request).await?;
         let person = PersonView {
             id: holder.to_string(),
             name: stored.request.name_of(&holder).to_owned(),
@@ -229,25 +232,6 @@ impl Visit<'_> {
             holder,
             person,
         })
-    }
-
-    /// The other windows of the role that are not over, in order.
-    async fn other_windows(&self, request: &Request) -> Result<Vec<OtherWindow>, Error> {
-        let table = &self.handler.deciding.table;
-        let rows = table.windows(&request.target, &request.role).await?;
-        let now = self.now();
-        let mut others: Vec<_> = rows
-            .rows
-            .into_iter()
-            .filter(|row| row.request_id != request.request_id && !row.is_over(now))
-            .map(|row| OtherWindow {
-                request_id: row.request_id.to_string(),
-                start: row.window.start(),
-                end: row.window.end(),
-            })
-            .collect();
-        others.sort_by_key(|other| other.start);
-        Ok(others)
     }
 
     /// The page for somebody who cannot decide, or not any more; `None` if they can. It offers to end what there is to

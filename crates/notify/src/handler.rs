@@ -1,7 +1,7 @@
 //! One message for each person and event, at least once and as a rule not twice.
 
 use access_aws::catalogue::Catalogue;
-use access_aws::message::Topic;
+use access_aws::message::{ChatTopic, Topic};
 use access_aws::schedule::{Notice, NoticeSchedules};
 use access_aws::seal::SealingKey;
 use access_aws::table::{StoredRequest, Table};
@@ -9,8 +9,8 @@ use access_contract::payload::{Answer, Event, Notify, Outcome};
 use access_contract::{ErrorName, Link, Purpose, Status};
 use access_core::request::PersonRef;
 use access_core::subscription::{self, Reach};
-use access_core::{PersonId, RequestId, handover, notice};
-use access_text::{Announcement, Message, PersonView, RequestView, Texts};
+use access_core::{Language, PersonId, RequestId, handover, notice};
+use access_text::{Announcement, ChatNote, Message, PersonView, RequestView, Texts};
 use chrono::{DateTime, Duration, Utc};
 use lambda_shell::{Failure, Invocation, Unit};
 use serde_json::Value;
@@ -28,12 +28,17 @@ const WARNED: &str = "warned";
 /// How long looking at the subscriptions may take where only a link depends on it.
 const REACH_LIMIT: std::time::Duration = std::time::Duration::from_secs(4);
 
+/// How long telling the chat channels may take: nothing waits for it.
+const CHAT_LIMIT: std::time::Duration = std::time::Duration::from_secs(4);
+
 /// How long a schedule may take to be made: nothing waits for a reminder.
 const SCHEDULING_LIMIT: std::time::Duration = std::time::Duration::from_secs(4);
 
 pub(crate) struct Handler {
     pub(crate) table: Table,
     pub(crate) topic: Topic,
+    pub(crate) chat: ChatTopic,
+    pub(crate) chat_language: Language,
     pub(crate) notices: NoticeSchedules,
     pub(crate) catalogue: Catalogue,
     pub(crate) deployment: String,
@@ -113,6 +118,10 @@ impl Handler {
             self.send(id, ACCEPTED, &to.id, &message).await
         };
         unsent.note(&to.id, sent.await);
+        let texts = Texts::of(self.chat_language);
+        let command = self.decide_command(id);
+        let note = access_text::chat_about_request(texts, &view, &command, (self.now)());
+        self.tell_chat(&stored, ASKED, &note).await;
         if let Some(at) = notice::reminder_at((self.now)(), stored.request.decide_by) {
             self.set(id, Notice::Reminder, at, called_as).await;
         }
@@ -167,16 +176,20 @@ impl Handler {
         Ok(Outcome::Asked { n_asked })
     }
 
-    /// Warns the requester of the end. Woken late, when the window is over, it sends nothing.
+    /// Warns the requester of the end. Woken late, when the window is over, it sends nothing; nor where the requester has
+    /// the role from then on by another window.
     async fn warn(&self, id: &RequestId) -> Result<Outcome, Failure> {
         let stored = self.table.request(id).await.map_err(aws)?;
         let now = (self.now)();
-        let is_open =
-            stored.status == Status::Open && stored.window.is_some_and(|it| it.covers(now));
-        if !is_open {
+        let window = stored.window.filter(|it| it.covers(now));
+        let Some(window) = window.filter(|_| stored.status == Status::Open) else {
+            return Ok(Outcome::Announced);
+        };
+        let view = self.view(&stored).await?;
+        // The role stays theirs; the other window's own warning comes before that one ends.
+        if view.goes_on_at(window.end()) {
             return Ok(Outcome::Announced);
         }
-        let view = self.view(&stored).await?;
         let to = &stored.request.requester;
         let mut unsent = Unsent::default();
         let sent = async {
@@ -301,6 +314,9 @@ impl Handler {
             };
             unsent.note(&to.id, sent.await);
         }
+        let texts = Texts::of(self.chat_language);
+        let note = access_text::chat_about_event(texts, &view, &said, now);
+        self.tell_chat(&stored, event.as_str(), &note).await;
         if event == Event::Opened
             && let Some(at) = stored.window.and_then(notice::warning_at)
             && at > now
@@ -358,9 +374,17 @@ impl Handler {
             .await
             .map_err(aws)?;
         let votes: Vec<_> = sealed.into_iter().map(|sealed| sealed.vote).collect();
-        let mut view = RequestView::of(&stored.request, stored.window, &votes);
+        let request = &stored.request;
+        let windows = self
+            .table
+            .windows(&request.target, &request.role)
+            .await
+            .map_err(aws)?;
+        let mut view = RequestView::of(request, stored.window, &votes)
+            .ended_by(stored.ending.as_ref())
+            .beside(request, &windows.rows, (self.now)());
         view.findings.clone_from(&stored.findings);
-        Ok(view.ended_by(stored.ending.as_ref()))
+        Ok(view)
     }
 
     /// The requester's link to end it. `None` if somebody else could see it, or if that cannot be told in time: the
@@ -407,6 +431,46 @@ impl Handler {
             purpose.as_str(),
             link.to_segment(&mac)
         ))
+    }
+
+    /// What an approver signs to decide. Whoever else runs it decides nothing.
+    fn decide_command(&self, id: &RequestId) -> String {
+        format!(
+            "awscurl --service execute-api --region {} -X POST -d '{{\"verdict\": \"approve\", \"comment\": \"\"}}' {}/requests/{id}/decision",
+            self.region,
+            self.callback_url.trim_end_matches('/'),
+        )
+    }
+
+    /// Tells the chat channels, once. Whoever must know has been told by mail, so nothing fails by it, but it counts as a
+    /// message that was not sent.
+    async fn tell_chat(&self, stored: &StoredRequest, event: &str, note: &ChatNote) {
+        let id = &stored.request.request_id;
+        // Remembered beside the messages to people, as one to the requester that no person gets.
+        let (remembered, to) = (format!("chat-{event}"), &stored.request.requester.id);
+        let told = async {
+            if self.table.was_sent(id, &remembered, to).await? {
+                return Ok(());
+            }
+            let ChatNote {
+                title,
+                description,
+                next_steps,
+            } = note;
+            self.chat
+                .send(id, event, title, description, next_steps)
+                .await?;
+            self.table
+                .record_sent(id, &remembered, to, (self.now)())
+                .await
+        };
+        let problem = match tokio::time::timeout(CHAT_LIMIT, told).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "it took too long".to_owned(),
+        };
+        tracing::error!(request_id = %id, event, "chat channels were not told: {problem}");
+        self.measure(&[("MessagesNotSent", 1)]);
     }
 
     async fn send(

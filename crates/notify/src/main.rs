@@ -2,10 +2,11 @@
 
 use access_aws::catalogue::Catalogue;
 use access_aws::clients::{environment, sdk_config};
-use access_aws::message::Topic;
+use access_aws::message::{ChatTopic, Topic};
 use access_aws::schedule::{NoticeSchedules, NoticeSettings};
 use access_aws::seal::SealingKey;
 use access_aws::table::Table;
+use access_core::Language;
 use lambda_shell::RuntimeError;
 
 mod handler;
@@ -23,6 +24,12 @@ async fn main() -> Result<(), RuntimeError> {
             aws_sdk_sns::Client::new(&config),
             environment("LATCHKEY_TOPIC_ARN")?,
         ),
+        chat: ChatTopic::new(
+            aws_sdk_sns::Client::new(&config),
+            environment("LATCHKEY_CHAT_TOPIC_ARN")?,
+        ),
+        chat_language: Language::of_tag(&environment("LATCHKEY_CHAT_LANGUAGE")?)
+            .unwrap_or_default(),
         notices: NoticeSchedules::new(
             aws_sdk_scheduler::Client::new(&config),
             NoticeSettings {

@@ -496,6 +496,10 @@ fn the_deciding_rights_have_one_holder() {
         ),
         ("sns:Publish {\"Ref\":\"Topic\"}".to_owned(), "NotifyRole"),
         (
+            "sns:Publish {\"Ref\":\"ChatTopic\"}".to_owned(),
+            "NotifyRole",
+        ),
+        (
             "sns:Subscribe {\"Ref\":\"Topic\"}".to_owned(),
             "SubscriberSubscribes",
         ),
