@@ -18,6 +18,7 @@ mod stack {
     mod fixture;
     mod listing;
     mod notices;
+    mod operators;
     mod overlapping;
     mod passwords;
     mod reasons;

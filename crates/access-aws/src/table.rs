@@ -72,8 +72,8 @@ pub struct StoredRequest {
     pub window: Option<Window>,
     /// The server and role that it was checked against.
     pub server: Option<ServerPin>,
-    /// What that check found about the role that approvers should know.
-    pub findings: Vec<Finding>,
+    /// What that check found about the role that approvers should know; `None` before it, and in release 0.1.
+    pub findings: Option<Vec<Finding>>,
     /// Why it could not be opened.
     pub refusal: Vec<Fault>,
     /// How it was closed.
@@ -1156,7 +1156,7 @@ fn read_request(id: &RequestId, item: &Item) -> Result<StoredRequest, Error> {
         decision: optional(item, "decision", &key)?,
         window: optional(item, "window", &key)?,
         server: optional(item, "server", &key)?,
-        findings: optional(item, "findings", &key)?.unwrap_or_default(),
+        findings: optional(item, "findings", &key)?,
         refusal: optional(item, "refusal", &key)?.unwrap_or_default(),
         closing: optional(item, "closing", &key)?,
         ending: optional(item, "ending", &key)?,

@@ -73,6 +73,8 @@ pub enum FaultName {
     NotApproved,
     /// The catalogue has changed since the request was made, and does not allow it any more.
     CatalogueChanged,
+    /// The role is not any more what its approvers were told.
+    RoleChanged,
     /// The window has ended, or was ended, before it could be opened.
     WindowOver,
     /// The catalogue does not say which IAM principals the requester is, so nobody could read the window's password.
@@ -131,6 +133,7 @@ impl FaultName {
             Self::WindowTooLongForDatabase => "WindowTooLongForDatabase",
             Self::NotApproved => "NotApproved",
             Self::CatalogueChanged => "CatalogueChanged",
+            Self::RoleChanged => "RoleChanged",
             Self::WindowOver => "WindowOver",
             Self::NoPrincipals => "NoPrincipals",
             Self::RoleInUse => "RoleInUse",

@@ -53,6 +53,19 @@ impl Finding {
     }
 }
 
+/// Those of `members` that are not among the roles of which `told` says that they can act as the role.
+#[must_use]
+pub fn untold_members<'a>(told: &[Finding], members: &'a [String]) -> Vec<&'a str> {
+    let is_told = |member: &String| {
+        told.iter().any(|finding| match finding {
+            Finding::ActedAsBy { roles } => roles.contains(member),
+            _ => false,
+        })
+    };
+    let untold = members.iter().filter(|member| !is_told(member));
+    untold.map(String::as_str).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,6 +78,25 @@ mod tests {
         assert!(member_of("rds_superuser").is_grave());
         assert!(!member_of("pg_monitor").is_grave());
         assert!(Finding::CreateRole.is_grave());
+    }
+
+    #[test]
+    fn only_members_that_nobody_was_told_of_are_new() {
+        let names = |names: &[&str]| names.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
+        let told = [
+            Finding::MemberOf {
+                roles: names(&["eve"]),
+            },
+            Finding::ActedAsBy {
+                roles: names(&["deploy", "master"]),
+            },
+        ];
+        assert_eq!(
+            untold_members(&told, &names(&["master"])),
+            Vec::<&str>::new()
+        );
+        assert_eq!(untold_members(&told, &names(&["deploy", "eve"])), ["eve"]);
+        assert_eq!(untold_members(&[], &names(&["eve"])), ["eve"]);
     }
 
     #[test]

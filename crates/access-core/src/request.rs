@@ -185,6 +185,16 @@ impl Request {
         requester.chain(approvers).chain(operators)
     }
 
+    /// The requester and the operators, each once, without those who also decide: they have a link of their own for
+    /// both.
+    pub fn who_only_end_it(&self) -> impl Iterator<Item = &PersonRef> {
+        let operators = self
+            .operators
+            .iter()
+            .filter(|operator| operator.id != self.requester.id && !self.may_decide(&operator.id));
+        std::iter::once(&self.requester).chain(operators)
+    }
+
     /// The person of this id, if they have a part in it.
     #[must_use]
     pub fn person(&self, id: &PersonId) -> Option<&PersonRef> {

@@ -221,7 +221,7 @@ impl Visit<'_> {
         let mut view = RequestView::of(request, stored.window, &votes)
             .ended_by(stored.ending.as_ref())
             .beside(request, &windows.rows, self.now());
-        view.findings.clone_from(&stored.findings);
+        view.findings = stored.findings.clone().unwrap_or_default();
         let person = PersonView {
             id: holder.to_string(),
             name: stored.request.name_of(&holder).to_owned(),

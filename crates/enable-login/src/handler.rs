@@ -12,7 +12,8 @@ use access_core::converge::carry_out::{self, Opening};
 use access_core::eligibility::{self, Eligible};
 use access_core::overlap::{self, InUse};
 use access_core::{
-    Fault, FaultName, Finding, Request, RequestId, Vote, Window, WindowSpec, decision, time,
+    Fault, FaultName, Finding, Request, RequestId, Vote, Window, WindowSpec, decision, finding,
+    time,
 };
 use access_postgres::{Connection, RolePowers, RoleState, SystemIdentifier, WindowPassword};
 use chrono::{DateTime, Duration, Utc};
@@ -564,6 +565,22 @@ fn opening_faults(stored: &StoredRequest, state: &RoleState) -> Vec<Fault> {
             "$.role",
             "ask again: another role has been registered under this name since the request was made",
         ));
+    }
+    // Who can act as it once it is open, is no reason to end it.
+    if stored.status == Status::Approved
+        && let Some(told) = &stored.findings
+    {
+        let untold = finding::untold_members(told, &state.members);
+        if !untold.is_empty() {
+            faults.push(Fault::new(
+                FaultName::RoleChanged,
+                "$.role",
+                format!(
+                    "ask again: since this was asked for, others can act as the role, which its approvers were not told: {}",
+                    untold.join(", ")
+                ),
+            ));
+        }
     }
     faults
 }

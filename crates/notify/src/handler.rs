@@ -102,22 +102,23 @@ impl Handler {
             unsent.note(&approver.id, sent.await);
             n_asked += 1;
         }
-        let to = &stored.request.requester;
-        let sent = async {
-            if self.table.was_sent(id, ACCEPTED, &to.id).await? {
-                return Ok(());
-            }
-            let link = self.link(&stored, &to.id, Purpose::End).await?;
-            let message = access_text::announce_with_link(
-                Texts::of(to.language),
-                &view,
-                &Announcement::Accepted,
-                &link,
-                (self.now)(),
-            );
-            self.send(id, ACCEPTED, &to.id, &message).await
-        };
-        unsent.note(&to.id, sent.await);
+        for to in stored.request.who_only_end_it() {
+            let sent = async {
+                if self.table.was_sent(id, ACCEPTED, &to.id).await? {
+                    return Ok(());
+                }
+                let link = self.link(&stored, &to.id, Purpose::End).await?;
+                let message = access_text::announce_with_link(
+                    Texts::of(to.language),
+                    &view,
+                    &Announcement::Accepted,
+                    &link,
+                    (self.now)(),
+                );
+                self.send(id, ACCEPTED, &to.id, &message).await
+            };
+            unsent.note(&to.id, sent.await);
+        }
         let texts = Texts::of(self.chat_language);
         let command = self.decide_command(id);
         let note = access_text::chat_about_request(texts, &view, &command, (self.now)());
@@ -198,7 +199,7 @@ impl Handler {
             }
             let texts = Texts::of(to.language);
             let event = Announcement::EndsSoon;
-            let message = match self.end_link(&stored).await? {
+            let message = match self.end_link(&stored, &to.id).await? {
                 Some(link) => access_text::announce_with_link(texts, &view, &event, &link, now),
                 None => access_text::announce(texts, &view, &event, now),
             };
@@ -278,9 +279,10 @@ impl Handler {
             .then(|| Announcement::OpenedWithPassword {
                 read_it: handover::read_command(&self.deployment, &self.region, id),
             });
-        let requester = &stored.request.requester;
+        let request = &stored.request;
+        let requester = &request.requester;
         let mut unsent = Unsent::default();
-        for to in std::iter::once(requester).chain(&stored.request.approvers) {
+        for to in request.who_only_end_it().chain(&request.approvers) {
             let sent = async {
                 let known = self.table.was_sent(id, event.as_str(), &to.id).await?
                     || self.is_spared(&stored, event, &to.id).await?;
@@ -293,11 +295,12 @@ impl Handler {
                     access_text::announce
                 };
                 let texts = Texts::of(to.language);
-                let message = if to.id == requester.id {
-                    let said = to_requester.as_ref().unwrap_or(&said);
+                let message = if !request.may_decide(&to.id) {
+                    let to_requester = to_requester.as_ref().filter(|_| to.id == requester.id);
+                    let said = to_requester.unwrap_or(&said);
                     let can_be_ended = matches!(event, Event::Approved | Event::Opened);
                     let link = if can_be_ended {
-                        self.end_link(&stored).await?
+                        self.end_link(&stored, &to.id).await?
                     } else {
                         None
                     };
@@ -327,7 +330,8 @@ impl Handler {
         Ok(Outcome::Announced)
     }
 
-    /// Approvers who were never asked need not hear that it was refused before that.
+    /// Approvers who were never asked, and operators who never heard of it, need not hear that it was refused before
+    /// that.
     async fn is_spared(
         &self,
         stored: &StoredRequest,
@@ -338,8 +342,10 @@ impl Handler {
         if event != Event::Refused || *to == request.requester.id {
             return Ok(false);
         }
-        let was_asked = self.table.was_sent(&request.request_id, ASKED, to).await?;
-        Ok(!was_asked)
+        let id = &request.request_id;
+        let knows = self.table.was_sent(id, ASKED, to).await?
+            || self.table.was_sent(id, ACCEPTED, to).await?;
+        Ok(!knows)
     }
 
     /// Whether this is an approver who was asked, has not decided, and now hears for the first time that others have.
@@ -356,7 +362,7 @@ impl Handler {
             .decisions
             .iter()
             .any(|decision| decision.person.id == to.as_str());
-        if !is_decided || has_decided || *to == stored.request.requester.id {
+        if !is_decided || has_decided || !stored.request.may_decide(to) {
             return Ok(false);
         }
         let knows = event == Event::Opened
@@ -383,13 +389,17 @@ impl Handler {
         let mut view = RequestView::of(request, stored.window, &votes)
             .ended_by(stored.ending.as_ref())
             .beside(request, &windows.rows, (self.now)());
-        view.findings.clone_from(&stored.findings);
+        view.findings = stored.findings.clone().unwrap_or_default();
         Ok(view)
     }
 
-    /// The requester's link to end it. `None` if somebody else could see it, or if that cannot be told in time: the
+    /// A link of `person` to end it. `None` if somebody else could see it, or if that cannot be told in time: the
     /// message goes without.
-    async fn end_link(&self, stored: &StoredRequest) -> Result<Option<String>, access_aws::Error> {
+    async fn end_link(
+        &self,
+        stored: &StoredRequest,
+        person: &PersonId,
+    ) -> Result<Option<String>, access_aws::Error> {
         match tokio::time::timeout(REACH_LIMIT, self.reach()).await {
             Ok(Ok(reach)) if reach.distrusted.is_empty() => {}
             Ok(Ok(reach)) => {
@@ -405,8 +415,7 @@ impl Handler {
                 return Ok(None);
             }
         }
-        let requester = &stored.request.requester.id;
-        self.link(stored, requester, Purpose::End).await.map(Some)
+        self.link(stored, person, Purpose::End).await.map(Some)
     }
 
     async fn link(

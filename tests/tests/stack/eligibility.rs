@@ -3,11 +3,12 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use xtask::callback;
-use xtask::stack::{Ended, Stack, TARGET};
+use xtask::ministack::ACCOUNT;
+use xtask::stack::{APPROVERS, Ended, Execution, Stack, TARGET};
 
 use super::fixture::{
-    Asked, SOON, ask_for, can_log_in, merge, new_role, on_stack, outcome, until_open, valid_until,
-    was_ever_opened,
+    Asked, SOON, ask_for, can_log_in, link_to, merge, new_role, on_stack, outcome, row_version,
+    until_open, valid_until, was_ever_opened,
 };
 
 /// Long enough ahead to change the catalogue after the approval.
@@ -88,6 +89,92 @@ fn a_role_that_left_the_catalogue_is_not_opened() {
             .aws(&["ssm", "delete-parameter", "--name", &name])
             .await;
         refused(stack, &asked, "UnknownRole", "any more").await;
+    });
+}
+
+/// How a verified request of `name` ended, whose principals became `later` between the approval and the start; and
+/// whether the role was opened.
+async fn with_principals_later(stack: &Stack, name: &str, later: &[&str]) -> (Ended, bool) {
+    let put_person = async |principals: &[&str]| {
+        let arns = principals
+            .iter()
+            .map(|user| format!("arn:aws:iam::{ACCOUNT}:user/{user}"));
+        let person = json!({
+            "id": name, "name": name, "mailbox": format!("{name}@example.com"),
+            "principals": arns.collect::<Vec<_>>(),
+        });
+        let document = format!("people/{name}");
+        stack.put_catalogue(&document, &person).await.unwrap();
+    };
+    let policy = stack.output("RequesterPolicyArn").unwrap();
+    let keys = stack.make_user(name, policy).await.unwrap();
+    put_person(&[name]).await;
+    let role = new_role(stack, json!({})).await;
+    let before = row_version(stack, &role).await;
+    let start = DateTime::from_timestamp((Utc::now() + AHEAD).timestamp(), 0).unwrap();
+    let mut document = Stack::request_document(&role, "PT10S");
+    merge(
+        &mut document,
+        json!({ "requester": null, "start": start.to_rfc3339() }),
+    );
+    let answer = stack.ask(Some(&keys), &document, None).await.unwrap();
+    let accepted: Value = serde_json::from_str(&answer.body).unwrap();
+    let arn = accepted["execution_arn"].as_str().unwrap().to_owned();
+    let execution = Execution { arn };
+    let link = link_to(stack, APPROVERS[0], &role, &execution).await;
+    callback::approve(&link, &role, "").await.unwrap();
+    stack
+        .wait_for_state(&execution, "Wait Until Start", SOON)
+        .await
+        .unwrap();
+    put_person(later).await;
+    assert!(Utc::now() < start, "the machine was too slow for this test");
+    let ended = outcome(stack, &execution).await;
+    (ended, row_version(stack, &role).await != before)
+}
+
+#[test]
+fn a_requester_who_lost_a_principal_since_the_request_is_refused() {
+    on_stack(async |stack| {
+        let (ended, was_opened) = with_principals_later(stack, "nora", &["somebody-else"]).await;
+        assert_eq!(ended.outcome(), "refused", "{}", ended.output);
+        assert_eq!(ended.fault_names(), ["CatalogueChanged"]);
+        let fault = &ended.output["faults"][0];
+        assert_eq!(fault["path"], "$.requester");
+        assert!(
+            fault["message"].to_string().contains("IAM principal"),
+            "{fault}"
+        );
+        assert!(!was_opened);
+        // One more takes nothing away.
+        let (ended, was_opened) = with_principals_later(stack, "nils", &["nils", "nils-too"]).await;
+        assert_eq!(ended.outcome(), "closed", "{}", ended.output);
+        assert!(was_opened);
+    });
+}
+
+#[test]
+fn a_role_that_somebody_else_can_act_as_since_the_approval_is_not_opened() {
+    on_stack(async |stack| {
+        let (role, same) = tokio::join!(new_role(stack, json!({})), new_role(stack, json!({})));
+        let superuser = &stack.postgres().accounts().superuser;
+        let session = stack
+            .postgres()
+            .log_in(superuser, "postgres")
+            .await
+            .unwrap();
+        let grant = async |role: &str, to: &str| {
+            let sql = format!("CREATE ROLE {to}; GRANT \"{role}\" TO {to}");
+            session.batch_execute(&sql).await.unwrap();
+        };
+        // A member that approvers are told of is no surprise at the start.
+        grant(&same, "known_member").await;
+        let same = approved(stack, &same, json!({})).await;
+        let asked = approved(stack, &role, json!({})).await;
+        grant(&role, "new_member").await;
+        refused(stack, &asked, "RoleChanged", "new_member").await;
+        assert_eq!(outcome(stack, &same.execution).await.outcome(), "closed");
+        assert!(was_ever_opened(stack, &same).await);
     });
 }
 
