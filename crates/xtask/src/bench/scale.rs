@@ -226,8 +226,9 @@ async fn measure(
     let invoked = lambda.invoke(event).await?;
     let (cpu_millis, memory_mb) = (lambda.cpu_millis(), lambda.peak_memory_mb());
     drop(lambda);
+    let calls = world.aws.state().calls.len();
     let cost = Cost {
-        calls: world.aws.state().calls.len(),
+        calls,
         transactions: world.transactions().await? - before,
         cpu_millis,
         wall: invoked.wall,
