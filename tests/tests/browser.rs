@@ -254,6 +254,9 @@ async fn the_pictures_of_the_readme_show_the_pages_as_they_are() -> Result<(), F
             ("decision_findings", "readme-approval-page", false),
             ("decision_narrowed", "readme-narrowing", true),
             ("ja/decision_narrowed", "readme-japanese", true),
+            ("end_open", "readme-ending", false),
+            ("ja/end_open", "readme-ending-japanese", false),
+            ("decision_extension", "readme-extension", false),
         ] {
             browser.open(&site.url(page), LOOKS[2]).await?;
             if narrows {

@@ -17,6 +17,7 @@ mod stack {
     mod extensions;
     mod fixture;
     mod listing;
+    mod matrix;
     mod notices;
     mod operators;
     mod overlapping;

@@ -86,10 +86,16 @@ impl Deciding {
     pub(crate) async fn vote(&self, stored: &StoredRequest, vote: Vote) -> Result<Voted, Error> {
         let id = &stored.request.request_id;
         let voted = self.record(stored, vote).await?;
+        self.carry_on(id).await?;
+        Ok(voted)
+    }
+
+    /// Counts what is recorded, and wakes the execution if that decides it.
+    pub(crate) async fn carry_on(&self, id: &RequestId) -> Result<(), Error> {
         if self.decide(id).await?.status != Status::Pending {
             self.wake(id).await?;
         }
-        Ok(voted)
+        Ok(())
     }
 
     /// Records a vote beside exactly those votes that it was checked with: what two people leave of the window at the

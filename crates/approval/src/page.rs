@@ -107,7 +107,14 @@ impl Visit<'_> {
         let settled = self.settled_page(&opened, None);
         let typed = match (settled, read(request)) {
             (Some(_), Some(Form::End(typed))) => return self.end(opened, typed).await,
-            (Some(page), _) => return Ok(page),
+            (Some(page), form) => {
+                // Of somebody who saw no answer before: a crash may have come between recording and waking.
+                if let Some(Form::Decide(_)) = form {
+                    let id = &opened.stored.request.request_id;
+                    self.handler.deciding.carry_on(id).await?;
+                }
+                return Ok(page);
+            }
             (None, Some(Form::Decide(typed))) => typed,
             (None, _) => {
                 let id = opened.view.request_id.as_str();

@@ -21,10 +21,16 @@ const ROUNDS: u64 = 200;
 
 /// What was tried, what should come of it, and what did.
 #[derive(Default)]
-struct Matrix(Vec<[String; 4]>);
+pub(super) struct Matrix(Vec<[String; 4]>);
 
 impl Matrix {
-    fn note(&mut self, who: &str, what: &str, expected: impl ToString, observed: impl ToString) {
+    pub(super) fn note(
+        &mut self,
+        who: &str,
+        what: &str,
+        expected: impl ToString,
+        observed: impl ToString,
+    ) {
         self.0.push([
             who.to_owned(),
             what.to_owned(),
@@ -34,7 +40,7 @@ impl Matrix {
     }
 
     /// Prints it; a row in which something else was observed than expected fails the test.
-    fn check(self) {
+    pub(super) fn check(self) {
         let mut text = "| who | what | expected | observed |\n|---|---|---|---|\n".to_owned();
         for [who, what, expected, observed] in &self.0 {
             let mismatch = if expected == observed {

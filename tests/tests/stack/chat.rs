@@ -10,12 +10,31 @@ use xtask::stack::{APPROVERS, Stack};
 use super::fixture::{SOON, ask_for, new_role, on_stack, outcome, request_id, was_ever_opened};
 
 /// A channel that is subscribed to the topic for chat, as nobody in particular.
-pub(super) async fn channel(stack: &Stack) -> &'static Inbox {
+async fn channel(stack: &Stack) -> &'static Inbox {
     static CHANNEL: OnceCell<Inbox> = OnceCell::const_new();
     let made = CHANNEL.get_or_init(async || {
         let inbox = stack.make_mailbox("chat").await.unwrap();
         let queue = format!("arn:aws:sqs:{REGION}:{ACCOUNT}:mailbox-chat");
         let topic = stack.output("ChatTopicArn").unwrap();
+        let policy = json!({ "Version": "2012-10-17", "Statement": [{
+            "Effect": "Allow", "Principal": { "Service": "sns.amazonaws.com" },
+            "Action": "sqs:SendMessage", "Resource": queue,
+            "Condition": { "ArnEquals": { "aws:SourceArn": topic } },
+        }]});
+        let attributes = json!({ "Policy": policy.to_string() }).to_string();
+        let endpoint = stack.aws().endpoint();
+        let allow = [
+            "sqs",
+            "set-queue-attributes",
+            "--endpoint-url",
+            &endpoint,
+            "--queue-url",
+            inbox.queue_url(),
+            "--attributes",
+            &attributes,
+        ];
+        // It answers nothing.
+        let _ = stack.aws().aws(&allow).await;
         let subscribe = [
             "sns",
             "subscribe",
@@ -33,7 +52,7 @@ pub(super) async fn channel(stack: &Stack) -> &'static Inbox {
 }
 
 /// What a channel was told, as chat applications read it.
-pub(super) fn notification(message: &Message) -> Value {
+fn notification(message: &Message) -> Value {
     let told: Value = serde_json::from_str(&message.text).unwrap();
     assert_eq!(told["version"], "1.0", "{told}");
     assert_eq!(told["source"], "custom", "{told}");

@@ -8,7 +8,11 @@ use xtask::process;
 use super::fixture::{SOON, ask, on_stack, outcome};
 
 /// Whether the AWS command line is allowed to make this call as `keys`.
-async fn is_allowed(stack: &xtask::stack::Stack, keys: &Keys, arguments: &[&str]) -> bool {
+pub(super) async fn is_allowed(
+    stack: &xtask::stack::Stack,
+    keys: &Keys,
+    arguments: &[&str],
+) -> bool {
     let mut command = stack.aws().command("aws", keys);
     command
         .args(["--endpoint-url", &stack.aws().endpoint()])
