@@ -10,7 +10,7 @@ use xtask::stack::{APPROVERS, Stack};
 use super::fixture::{SOON, ask_for, new_role, on_stack, outcome, request_id, was_ever_opened};
 
 /// A channel that is subscribed to the topic for chat, as nobody in particular.
-async fn channel(stack: &Stack) -> &'static Inbox {
+pub(super) async fn channel(stack: &Stack) -> &'static Inbox {
     static CHANNEL: OnceCell<Inbox> = OnceCell::const_new();
     let made = CHANNEL.get_or_init(async || {
         let inbox = stack.make_mailbox("chat").await.unwrap();
@@ -52,7 +52,7 @@ async fn channel(stack: &Stack) -> &'static Inbox {
 }
 
 /// What a channel was told, as chat applications read it.
-fn notification(message: &Message) -> Value {
+pub(super) fn notification(message: &Message) -> Value {
     let told: Value = serde_json::from_str(&message.text).unwrap();
     assert_eq!(told["version"], "1.0", "{told}");
     assert_eq!(told["source"], "custom", "{told}");

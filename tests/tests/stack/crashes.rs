@@ -5,7 +5,7 @@ use xtask::callback;
 use xtask::stack::Stack;
 
 use super::fixture::{
-    Asked, SOON, ask_for, new_role, on_stack, outcome, request_id, was_ever_opened,
+    Asked, SOON, ask_for, new_role, on_stack, outcome, request_id, until_open, was_ever_opened,
 };
 
 /// How often the waiting task is tried again before the click: the pause before each try is longer, and random.
@@ -83,6 +83,60 @@ fn a_click_between_two_tries_of_the_waiting_task_counts() {
 
 /// Between the vote and the answer to the waiting task approval needs the task's token: without it, everything is as
 /// after a crash in between.
+#[test]
+fn what_was_recorded_before_a_crash_counts_and_is_answered_by_the_next_click() {
+    on_stack(async |stack| {
+        let role = new_role(stack, json!({})).await;
+        let asked = ask_for(stack, &role, json!({ "duration": "PT60S" })).await;
+        stack
+            .wait_for_state(&asked.execution, "Await Approval", SOON)
+            .await
+            .unwrap();
+        let id = request_id(stack, &asked.execution).await;
+        let token = stack.task_token(&id, SOON).await.unwrap();
+        let table = stack.output("TableName").unwrap();
+        let key = token_row(&id).to_string();
+        let delete = [
+            "dynamodb",
+            "delete-item",
+            "--table-name",
+            table,
+            "--key",
+            &key,
+        ];
+        // It answers nothing.
+        let _ = stack.aws().aws(&delete).await;
+        approve(&asked).await;
+        let states = stack.states_entered(&asked.execution).await.unwrap();
+        let last = states.last().map(|(state, _)| state.as_str());
+        assert_eq!(last, Some("Await Approval"), "something woke it");
+
+        let mut row = token_row(&id);
+        row["token"] = json!({ "S": token });
+        let row = row.to_string();
+        let put = [
+            "dynamodb",
+            "put-item",
+            "--table-name",
+            table,
+            "--item",
+            &row,
+        ];
+        let _ = stack.aws().aws(&put).await;
+        // The same click again, as of somebody who saw no answer: it changes nothing, and wakes the task.
+        let again = callback::reject(&asked.link, "I take it back")
+            .await
+            .unwrap();
+        assert!(
+            again.body.contains("You decided on this request at"),
+            "{}",
+            again.body
+        );
+        until_open(stack, &asked).await;
+        assert_eq!(outcome(stack, &asked.execution).await.outcome(), "closed");
+    });
+}
+
 #[test]
 fn what_was_recorded_before_a_crash_counts_at_the_deadline() {
     on_stack(async |stack| {
