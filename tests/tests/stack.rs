@@ -23,6 +23,7 @@ mod stack {
     mod overlapping;
     mod passwords;
     mod reasons;
+    mod record;
     mod refusals;
     mod rights;
     mod signed_decisions;

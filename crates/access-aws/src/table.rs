@@ -14,9 +14,11 @@
 //! | `windows#<target>#<role>` | `<id>` | a window that is not closed yet |
 //! | `windows#<target>#<role>` | `closings` | until when whoever closes the role may act on what it read |
 //! | `armed#<target>#<role>` | `armed` | how many windows of the role there ever were: who arms one has seen all of them |
+//! | `record#<UTC day>` | `<instant>#<request>` | a line of the record: written once, with the change that it tells of |
 
 use std::collections::HashMap;
 
+use access_contract::record::{self, By, Event, Line, Part};
 use access_contract::seal::SealedVote;
 use access_contract::{Asked, Confirmation, Status, TaskToken};
 use access_core::{
@@ -28,11 +30,15 @@ use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Update};
-use chrono::{DateTime, SecondsFormat, Utc};
+use aws_types::SdkConfig;
+use chrono::{DateTime, Duration, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 
+use self::conflict::RetryConflicts;
 use crate::Error;
 use crate::error::chain;
+
+mod conflict;
 
 type Item = HashMap<String, AttributeValue>;
 
@@ -46,6 +52,8 @@ const WINDOW_KIND: &str = "window";
 /// The sort key of the announced closings of a role, one attribute each. No request id is like it.
 const CLOSINGS: &str = "closings";
 
+/// Why a transaction is canceled when one of its conditions does not hold.
+const CONDITION_FAILED: &str = "ConditionalCheckFailed";
 /// The sort key of the number of windows of a role.
 const ARMED: &str = "armed";
 
@@ -53,6 +61,35 @@ const ARMED: &str = "armed";
 pub struct Table {
     client: Client,
     name: String,
+    recorder: Recorder,
+}
+
+/// Who writes lines of the record, when, and for how long they are kept.
+pub struct Recorder {
+    part: Part,
+    retention: Option<Duration>,
+    now: fn() -> DateTime<Utc>,
+}
+
+impl Recorder {
+    /// Lines of `part` are kept for `retention_days`, or for ever if that is 0.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] if it is not a number of days.
+    pub fn new(
+        part: Part,
+        retention_days: &str,
+        now: fn() -> DateTime<Utc>,
+    ) -> Result<Self, Error> {
+        let days: u16 = retention_days
+            .parse()
+            .map_err(|_| Error::Configuration("LATCHKEY_RECORD_DAYS"))?;
+        Ok(Self {
+            part,
+            retention: (days > 0).then(|| Duration::days(days.into())),
+            now,
+        })
+    }
 }
 
 /// A request as the table has it now.
@@ -144,8 +181,88 @@ pub enum FactsTaken {
 impl Table {
     /// The table of this name.
     #[must_use]
-    pub fn new(client: Client, name: String) -> Self {
-        Self { client, name }
+    pub fn new(config: &SdkConfig, name: String, recorder: Recorder) -> Self {
+        let config = aws_sdk_dynamodb::config::Builder::from(config)
+            .retry_classifier(RetryConflicts)
+            .build();
+        Self {
+            client: Client::from_conf(config),
+            name,
+            recorder,
+        }
+    }
+
+    /// Records what changes nothing in the table.
+    ///
+    /// # Errors
+    /// [`Error::Table`].
+    pub async fn record(
+        &self,
+        id: Option<&RequestId>,
+        by: Option<By>,
+        event: Event,
+    ) -> Result<(), Error> {
+        let items = vec![self.line(id, by, event)?];
+        self.transact(items, "write the record").await.map(drop)
+    }
+
+    /// Records that a request was refused before it was stored, once for its execution.
+    ///
+    /// # Errors
+    /// [`Error::Table`].
+    pub async fn record_unstored(
+        &self,
+        id: &RequestId,
+        started_at: DateTime<Utc>,
+        by: Option<By>,
+        event: Event,
+    ) -> Result<(), Error> {
+        let items = vec![self.line_at(started_at, Some(id), by, event)?];
+        self.transact(items, "write the record").await.map(drop)
+    }
+
+    fn line(
+        &self,
+        id: Option<&RequestId>,
+        by: Option<By>,
+        event: Event,
+    ) -> Result<TransactWriteItem, Error> {
+        self.line_at((self.recorder.now)(), id, by, event)
+    }
+
+    fn line_at(
+        &self,
+        at: DateTime<Utc>,
+        id: Option<&RequestId>,
+        by: Option<By>,
+        event: Event,
+    ) -> Result<TransactWriteItem, Error> {
+        let instant = at.to_rfc3339_opts(SecondsFormat::Nanos, true);
+        let line = Line {
+            version: record::VERSION,
+            at,
+            request_id: id.cloned(),
+            part: self.recorder.part,
+            by,
+            event,
+        };
+        let json = line
+            .to_json()
+            .map_err(|error| damaged("line of the record", error))?;
+        let mut put = Put::builder()
+            .table_name(&self.name)
+            .item("pk", text(record_key(at)))
+            .item(
+                "sk",
+                text(format!("{instant}#{}", id.map_or("", RequestId::as_str))),
+            )
+            .item("line", text(json))
+            .condition_expression("attribute_not_exists(pk)");
+        if let Some(retention) = self.recorder.retention {
+            let expires_at = (at + retention).timestamp().unsigned_abs();
+            put = put.item("expires_at", number(expires_at));
+        }
+        transact_put(put)
     }
 
     /// Stores a new request. `false` if this execution stored one before, which stands.
@@ -153,7 +270,8 @@ impl Table {
     /// # Errors
     /// [`Error::Table`].
     pub async fn create_request(&self, request: &Request) -> Result<bool, Error> {
-        let items = self.put_request(request)?;
+        let mut items = self.put_request(request)?;
+        items.push(self.requested(request)?);
         self.transact(items, "store the request").await
     }
 
@@ -165,6 +283,7 @@ impl Table {
     pub async fn create_asked_request(&self, request: &Request) -> Result<bool, Error> {
         let mut items = self.put_request(request)?;
         items.push(self.take_asked(request)?);
+        items.push(self.requested(request)?);
         self.transact(items, "store the request").await
     }
 
@@ -196,6 +315,24 @@ impl Table {
         let item = self.get(&key, "dry-run", "read the dry run").await?;
         let item = item.ok_or_else(|| Error::RequestNotFound(id.to_string()))?;
         document(&item, &key)
+    }
+
+    fn requested(&self, request: &Request) -> Result<TransactWriteItem, Error> {
+        let stored = serde_json::to_string(request).map_err(|error| damaged("request", error))?;
+        let event = Event::Requested {
+            execution_arn: request.execution_arn.clone(),
+            target: request.target.clone(),
+            role: request.role.clone(),
+            requester_verified: !request.requester_proof.is_claim(),
+            reason: request.reason.clone(),
+            window: request.window,
+            decide_by: request.decide_by,
+            approvers: request.approvers.iter().map(|it| it.id.clone()).collect(),
+            required_approvals: request.required_approvals,
+            digest: Digest::of(&stored),
+        };
+        let by = By::requester(&request.requester.id, &request.requester_proof);
+        self.line(Some(&request.request_id), Some(by), event)
     }
 
     fn put_dry_run(&self, request: &Request) -> Result<TransactWriteItem, Error> {
@@ -304,8 +441,13 @@ impl Table {
             .item("version", number(1))
             .item("document", json(asked))
             .condition_expression("attribute_not_exists(pk)");
-        self.transact(vec![transact_put(put)?], "record who asks")
-            .await
+        let event = Event::Asked {
+            execution_arn: execution_arn.to_owned(),
+            request: asked.input.clone(),
+        };
+        let by = By::person(&asked.person, Some(&asked.principal));
+        let items = vec![transact_put(put)?, self.line(None, Some(by), event)?];
+        self.transact(items, "record who asks").await
     }
 
     /// What the front door recorded for this execution, with the request that took it.
@@ -342,7 +484,12 @@ impl Table {
             .item("version", number(1))
             .item("document", json(confirmation))
             .condition_expression("attribute_not_exists(pk)");
-        self.transact(vec![transact_put(put)?], "record the confirmation")
+        let event = Event::RequesterConfirmed {
+            event_id: confirmation.event_id.clone(),
+        };
+        let by = By::principal(&confirmation.principal);
+        let items = vec![transact_put(put)?, self.line(Some(id), Some(by), event)?];
+        self.transact(items, "record the confirmation")
             .await
             .map(drop)
     }
@@ -424,7 +571,18 @@ impl Table {
             .expression_attribute_values(":n_votes", number(n_votes))
             .expression_attribute_values(":one", number(1))
             .expression_attribute_values(":pending", text(Status::Pending.as_str()));
-        let items = vec![transact_put(put)?, transact_update(count)?];
+        let cast = &vote.vote;
+        let event = Event::Voted {
+            verdict: cast.verdict,
+            comment: cast.comment.clone(),
+            narrowing: cast.narrowing,
+        };
+        let by = By::person(&cast.approver, cast.principal.as_deref());
+        let items = vec![
+            transact_put(put)?,
+            transact_update(count)?,
+            self.line(Some(id), Some(by), event)?,
+        ];
         self.transact(items, "record the vote").await
     }
 
@@ -456,11 +614,7 @@ impl Table {
             expression.push_str(", #window = :window");
         }
         let mut update = self
-            .client
-            .update_item()
-            .table_name(&self.name)
-            .key("pk", text(request_key(id)))
-            .key("sk", text("request"))
+            .update_request(id)
             .update_expression(expression)
             .condition_expression("#status = :pending AND n_votes = :n_votes")
             .expression_attribute_names("#status", "status")
@@ -473,7 +627,12 @@ impl Table {
                 .expression_attribute_names("#window", "window")
                 .expression_attribute_values(":window", json(window));
         }
-        updated(update.send().await, "record the decision")
+        let event = Event::Decided {
+            decision: decision.clone(),
+            window: window.copied(),
+        };
+        let items = vec![transact_update(update)?, self.line(Some(id), None, event)?];
+        self.transact(items, "record the decision").await
     }
 
     /// Remembers the server and role that a request was checked against, and what was found. The first check stands.
@@ -510,11 +669,7 @@ impl Table {
     /// [`Error::Table`].
     pub async fn record_refusal(&self, id: &RequestId, faults: &[Fault]) -> Result<(), Error> {
         let update = || {
-            self.client
-                .update_item()
-                .table_name(&self.name)
-                .key("pk", text(request_key(id)))
-                .key("sk", text("request"))
+            self.update_request(id)
                 .expression_attribute_names("#status", "status")
                 .expression_attribute_values(":faults", json(&faults))
         };
@@ -523,19 +678,18 @@ impl Table {
             .condition_expression("#status IN (:pending, :approved)")
             .expression_attribute_values(":refused", text(Status::Refused.as_str()))
             .expression_attribute_values(":pending", text(Status::Pending.as_str()))
-            .expression_attribute_values(":approved", text(Status::Approved.as_str()))
-            .send()
-            .await;
-        if updated(refused, "record the refusal")? || faults.is_empty() {
+            .expression_attribute_values(":approved", text(Status::Approved.as_str()));
+        let line = || self.line(Some(id), None, Event::refused(None, None, faults));
+        let items = vec![transact_update(refused)?, line()?];
+        if self.transact(items, "record the refusal").await? || faults.is_empty() {
             return Ok(());
         }
         let noted = update()
-            .update_expression("SET refusal = if_not_exists(refusal, :faults)")
-            .condition_expression("#status = :open")
-            .expression_attribute_values(":open", text(Status::Open.as_str()))
-            .send()
-            .await;
-        updated(noted, "record the refusal").map(drop)
+            .update_expression("SET refusal = :faults")
+            .condition_expression("#status = :open AND attribute_not_exists(refusal)")
+            .expression_attribute_values(":open", text(Status::Open.as_str()));
+        let items = vec![transact_update(noted)?, line()?];
+        self.transact(items, "record the refusal").await.map(drop)
     }
 
     /// Cancels a request that is not armed: after this nothing can arm it. `false` if it is armed or over.
@@ -543,22 +697,25 @@ impl Table {
     /// # Errors
     /// [`Error::Table`].
     pub async fn cancel(&self, id: &RequestId, ending: &Ending) -> Result<bool, Error> {
-        let answer = self
-            .client
-            .update_item()
-            .table_name(&self.name)
-            .key("pk", text(request_key(id)))
-            .key("sk", text("request"))
+        let update = self
+            .update_request(id)
             .update_expression("SET #status = :cancelled, ending = :ending")
             .condition_expression("#status IN (:pending, :approved)")
             .expression_attribute_names("#status", "status")
             .expression_attribute_values(":cancelled", text(Status::Cancelled.as_str()))
             .expression_attribute_values(":pending", text(Status::Pending.as_str()))
             .expression_attribute_values(":approved", text(Status::Approved.as_str()))
-            .expression_attribute_values(":ending", json(ending))
-            .send()
-            .await;
-        updated(answer, "cancel the request")
+            .expression_attribute_values(":ending", json(ending));
+        let event = Event::Cancelled {
+            ended_as: ending.ended_as,
+            reason: ending.why.clone(),
+        };
+        let by = By::person(&ending.by.id, ending.principal.as_deref());
+        let items = vec![
+            transact_update(update)?,
+            self.line(Some(id), Some(by), event)?,
+        ];
+        self.transact(items, "cancel the request").await
     }
 
     /// Remembers who ended an open window. The first ending stands. `false` if there is one, or if it is not open.
@@ -566,20 +723,23 @@ impl Table {
     /// # Errors
     /// [`Error::Table`].
     pub async fn note_ending(&self, id: &RequestId, ending: &Ending) -> Result<bool, Error> {
-        let answer = self
-            .client
-            .update_item()
-            .table_name(&self.name)
-            .key("pk", text(request_key(id)))
-            .key("sk", text("request"))
+        let update = self
+            .update_request(id)
             .update_expression("SET ending = :ending")
             .condition_expression("#status = :open AND attribute_not_exists(ending)")
             .expression_attribute_names("#status", "status")
             .expression_attribute_values(":open", text(Status::Open.as_str()))
-            .expression_attribute_values(":ending", json(ending))
-            .send()
-            .await;
-        updated(answer, "note who ended the window")
+            .expression_attribute_values(":ending", json(ending));
+        let event = Event::EndedByPerson {
+            ended_as: ending.ended_as,
+            reason: ending.why.clone(),
+        };
+        let by = By::person(&ending.by.id, ending.principal.as_deref());
+        let items = vec![
+            transact_update(update)?,
+            self.line(Some(id), Some(by), event)?,
+        ];
+        self.transact(items, "note who ended the window").await
     }
 
     /// How many windows of a role there ever were, consistently. Whoever arms a window reads this first, and the windows
@@ -641,6 +801,7 @@ impl Table {
             transact_put(put)?,
             transact_update(open)?,
             transact_update(counted)?,
+            self.line(Some(id), None, Event::Armed { window })?,
         ];
         self.transact(items, "arm the window").await
     }
@@ -668,11 +829,19 @@ impl Table {
         target: &TargetId,
         role: &RoleName,
         row: &WindowRow,
+        database_user: &str,
     ) -> Result<bool, Error> {
         let put = self.put_window(target, role, row);
+        let event = Event::Adopted {
+            target: target.clone(),
+            role: role.clone(),
+            database_user: database_user.to_owned(),
+            window: row.window,
+        };
         let items = vec![
             transact_put(put)?,
             transact_update(self.count_armed(target, role))?,
+            self.line(Some(&row.request_id), None, event)?,
         ];
         self.transact(items, "adopt the window").await
     }
@@ -703,15 +872,20 @@ impl Table {
         role: &RoleName,
         id: &RequestId,
     ) -> Result<(), Error> {
-        self.client
-            .delete_item()
+        let delete = Delete::builder()
             .table_name(&self.name)
             .key("pk", text(windows_key(target, role)))
             .key("sk", text(id.as_str()))
-            .send()
+            .condition_expression("attribute_exists(pk)")
+            .build()
+            .map_err(|error| damaged("window", error))?;
+        let items = vec![
+            TransactWriteItem::builder().delete(delete).build(),
+            self.line(Some(id), None, Event::AdoptedOver)?,
+        ];
+        self.transact(items, "remove the adopted window")
             .await
-            .map_err(|error| failed("remove the adopted window", error))?;
-        Ok(())
+            .map(drop)
     }
 
     /// Ends a window early, once: the first end stands. Nothing happens if it is closed already.
@@ -725,7 +899,11 @@ impl Table {
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
         let key = windows_key(&request.target, &request.role);
-        self.change_window(&key, &request.request_id, "end the window early", |row| {
+        let event = Event::WindowEnded {
+            ended_by: by.to_owned(),
+        };
+        let doing = "end the window early";
+        self.change_window(&key, &request.request_id, event, doing, |row| {
             if row.ended_at.is_none() {
                 row.ended_at = Some(now);
                 row.ended_by = Some(by.to_owned());
@@ -746,7 +924,7 @@ impl Table {
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
         let key = windows_key(target, role);
-        self.change_window(&key, id, "mark the window opened", |row| {
+        self.change_window(&key, id, Event::Opened, "mark the window opened", |row| {
             row.opened_at.get_or_insert(now);
         })
         .await
@@ -756,11 +934,12 @@ impl Table {
     async fn change_window(
         &self,
         key: &str,
-        id: &RequestId,
+        request_id: &RequestId,
+        event: Event,
         doing: &'static str,
         change: impl Fn(&mut WindowRow),
     ) -> Result<(), Error> {
-        let id = id.as_str();
+        let id = request_id.as_str();
         loop {
             let Some(item) = self.get(key, id, doing).await? else {
                 return Ok(());
@@ -771,9 +950,7 @@ impl Table {
             if after == before {
                 return Ok(());
             }
-            let answer = self
-                .client
-                .update_item()
+            let update = Update::builder()
                 .table_name(&self.name)
                 .key("pk", text(key))
                 .key("sk", text(id))
@@ -783,10 +960,12 @@ impl Table {
                 .expression_attribute_values(
                     ":before",
                     text(string(&item, "document").unwrap_or_default()),
-                )
-                .send()
-                .await;
-            if updated(answer, doing)? {
+                );
+            let line = self.line(Some(request_id), None, event.clone())?;
+            if self
+                .transact(vec![transact_update(update)?, line], doing)
+                .await?
+            {
                 return Ok(());
             }
         }
@@ -914,9 +1093,19 @@ impl Table {
             .expression_attribute_values(":to", text(to.as_str()))
             .expression_attribute_values(":from", text(from.as_str()))
             .expression_attribute_values(":closing", json(closing));
+        let event = match closing.open_until {
+            Some(open_until) => Event::EndedRoleStillOpen { open_until },
+            None => Event::Closed {
+                n_sessions_ended: closing.n_sessions_ended,
+                login_refused_at: closing.login_refused_at,
+                sessions_gone_at: closing.sessions_gone_at,
+                n_grave: closing.n_grave,
+            },
+        };
         let items = vec![
             TransactWriteItem::builder().delete(delete).build(),
             transact_update(close)?,
+            self.line(Some(&request.request_id), None, event)?,
         ];
         self.transact(items, "record the closing").await
     }
@@ -1037,16 +1226,19 @@ impl Table {
         to: &PersonId,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        self.client
-            .put_item()
+        let put = Put::builder()
             .table_name(&self.name)
             .item("pk", text(request_key(id)))
             .item("sk", text(message_key(event, to)))
-            .item("at", text(now.to_rfc3339_opts(SecondsFormat::Millis, true)))
-            .send()
+            .item("at", text(now.to_rfc3339_opts(SecondsFormat::Millis, true)));
+        let sent = Event::MessageSent {
+            message: event.to_owned(),
+            to: to.clone(),
+        };
+        let items = vec![transact_put(put)?, self.line(Some(id), None, sent)?];
+        self.transact(items, "remember the sent message")
             .await
-            .map_err(|error| failed("remember the sent message", error))?;
-        Ok(())
+            .map(drop)
     }
 
     async fn get(&self, pk: &str, sk: &str, doing: &'static str) -> Result<Option<Item>, Error> {
@@ -1105,22 +1297,26 @@ impl Table {
             .await;
         match answer {
             Ok(_) => Ok(true),
-            Err(SdkError::ServiceError(error)) if a_condition_failed(error.err()) => Ok(false),
+            Err(SdkError::ServiceError(error))
+                if is_canceled_for(error.err(), CONDITION_FAILED) =>
+            {
+                Ok(false)
+            }
             Err(error) => Err(failed(doing, error)),
         }
     }
 }
 
-/// A conflict with another transaction is not a failed condition: the SDK's error says try again.
+/// Whether a transaction was canceled for a reason with this code.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html>
-fn a_condition_failed(error: &TransactWriteItemsError) -> bool {
+fn is_canceled_for(error: &TransactWriteItemsError, code: &str) -> bool {
     let TransactWriteItemsError::TransactionCanceledException(canceled) = error else {
         return false;
     };
     canceled
         .cancellation_reasons()
         .iter()
-        .any(|reason| reason.code() == Some("ConditionalCheckFailed"))
+        .any(|reason| reason.code() == Some(code))
 }
 
 fn updated<T>(
@@ -1211,6 +1407,10 @@ fn requests_of_key(part: EndedAs, person: &PersonId) -> String {
 
 fn dry_run_key(id: &RequestId) -> String {
     format!("dry-run#{id}")
+}
+
+fn record_key(at: DateTime<Utc>) -> String {
+    format!("record#{}", at.format("%Y-%m-%d"))
 }
 
 fn asked_key(execution_arn: &str) -> String {

@@ -7,6 +7,7 @@ pub mod dry_run;
 pub mod error_name;
 pub mod link;
 pub mod payload;
+pub mod record;
 pub mod seal;
 pub mod status;
 

@@ -3,7 +3,8 @@
 use access_aws::catalogue::Catalogue;
 use access_aws::clients::{environment, sdk_config};
 use access_aws::seal::SealingKey;
-use access_aws::table::Table;
+use access_aws::table::{Recorder, Table};
+use access_contract::record::Part;
 use lambda_shell::RuntimeError;
 
 mod answers;
@@ -27,8 +28,13 @@ async fn main() -> Result<(), RuntimeError> {
         link_key: SealingKey::new(kms.clone(), environment("LATCHKEY_LINK_KEY_ARN")?),
         deciding: deciding::Deciding {
             table: Table::new(
-                aws_sdk_dynamodb::Client::new(&config),
+                &config,
                 environment("LATCHKEY_TABLE")?,
+                Recorder::new(
+                    Part::Approval,
+                    &environment("LATCHKEY_RECORD_DAYS")?,
+                    chrono::Utc::now,
+                )?,
             ),
             vote_key: SealingKey::new(kms, environment("LATCHKEY_VOTE_KEY_ARN")?),
             step_functions: aws_sdk_sfn::Client::new(&config),

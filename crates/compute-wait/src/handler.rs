@@ -4,6 +4,7 @@ use access_aws::Error;
 use access_aws::catalogue::Catalogue;
 use access_aws::table::Table;
 use access_contract::payload::{Answer, ComputeWait, Outcome};
+use access_contract::record::{By, Event};
 use access_core::{Faults, RequestDraft, RequestId, RequesterProof};
 use chrono::{DateTime, Utc};
 use lambda_shell::{Failure, Invocation};
@@ -35,6 +36,10 @@ impl Handler {
         let draft = RequestDraft::read(&event.request, &mut faults);
         let requester_proof = self.requester_proof(event, &draft, &request_id).await?;
         let was_asked = !requester_proof.is_claim();
+        let by = draft
+            .requester
+            .as_ref()
+            .map(|person| By::requester(person, &requester_proof));
         let found = self.catalogue.find(&draft).await?;
         let Some(request) = draft.resolve(
             &found,
@@ -45,6 +50,10 @@ impl Handler {
             &mut faults,
         ) else {
             let faults = faults.into_vec();
+            let refused = Event::refused(draft.target.clone(), draft.role.clone(), &faults);
+            self.table
+                .record_unstored(&request_id, event.execution.started_at, by, refused)
+                .await?;
             tracing::info!(%request_id, n_faults = faults.len(), "request refused");
             return Ok(Outcome::Refused { faults });
         };
@@ -74,6 +83,7 @@ impl Handler {
             decide_within_seconds: (decide_by - now).num_seconds().max(1),
         })
     }
+
     /// What the front door recorded counts for exactly its execution with exactly its input, once. Whoever starts an
     /// execution otherwise only claims to be the requester.
     async fn requester_proof(

@@ -1,8 +1,9 @@
 //! disable-login: closes a role whose window is over, and proves it. It cannot open anything.
 
 use access_aws::clients::{environment, sdk_config};
-use access_aws::table::Table;
+use access_aws::table::{Recorder, Table};
 use access_aws::window_secret::WindowSecrets;
+use access_contract::record::Part;
 use database_shell::Reach;
 use lambda_shell::RuntimeError;
 
@@ -14,8 +15,13 @@ async fn main() -> Result<(), RuntimeError> {
     let config = sdk_config()?;
     let handler = handler::Handler {
         table: Table::new(
-            aws_sdk_dynamodb::Client::new(&config),
+            &config,
             environment("LATCHKEY_TABLE")?,
+            Recorder::new(
+                Part::DisableLogin,
+                &environment("LATCHKEY_RECORD_DAYS")?,
+                chrono::Utc::now,
+            )?,
         ),
         deployment: environment("LATCHKEY_DEPLOYMENT")?,
         window_secrets: WindowSecrets::new(

@@ -4,8 +4,9 @@ use access_aws::catalogue::Catalogue;
 use access_aws::clients::{environment, sdk_config};
 use access_aws::schedule::{EndSchedules, Settings};
 use access_aws::seal::SealingKey;
-use access_aws::table::Table;
+use access_aws::table::{Recorder, Table};
 use access_aws::window_secret::{WindowSecretMaker, WindowSecrets};
+use access_contract::record::Part;
 use database_shell::Reach;
 use lambda_shell::RuntimeError;
 
@@ -23,8 +24,13 @@ async fn main() -> Result<(), RuntimeError> {
             environment("LATCHKEY_CATALOGUE_PREFIX")?,
         ),
         table: Table::new(
-            aws_sdk_dynamodb::Client::new(&config),
+            &config,
             environment("LATCHKEY_TABLE")?,
+            Recorder::new(
+                Part::EnableLogin,
+                &environment("LATCHKEY_RECORD_DAYS")?,
+                chrono::Utc::now,
+            )?,
         ),
         vote_key: SealingKey::new(
             aws_sdk_kms::Client::new(&config),

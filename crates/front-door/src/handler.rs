@@ -5,9 +5,10 @@ use access_aws::Error;
 use access_aws::catalogue::Catalogue;
 use access_aws::execution::{self, Begun};
 use access_aws::table::Table;
+use access_contract::record::{By, Event};
 use access_contract::{Asked, ErrorName};
 use access_core::names::AskingName;
-use access_core::{Faults, Person, RequestDraft, RequestId, principal};
+use access_core::{Fault, FaultName, Faults, Person, RequestDraft, RequestId, principal};
 use chrono::{DateTime, Utc};
 use lambda_shell::http::HttpCall;
 use lambda_shell::{Failure, Invocation};
@@ -52,6 +53,11 @@ impl Handler {
             Ok(person) => person,
             Err(why) => {
                 tracing::warn!("{why}");
+                let fault = Fault::new(FaultName::UnknownRequester, "$", why.to_string());
+                let refused = Event::refused(None, None, &[fault]);
+                self.table
+                    .record(None, Some(By::principal(caller)), refused)
+                    .await?;
                 return Ok(answers::nobody(&why));
             }
         };
@@ -79,8 +85,11 @@ impl Handler {
         document.insert("requester".to_owned(), person.id.as_str().into());
         let input = Value::Object(document);
         let mut faults = Faults::new();
-        RequestDraft::read(&input, &mut faults);
+        let draft = RequestDraft::read(&input, &mut faults);
         if !faults.is_empty() {
+            let by = By::person(&person.id, Some(caller));
+            let refused = Event::refused(draft.target, draft.role, faults.as_slice());
+            self.table.record(None, Some(by), refused).await?;
             return Ok(answers::faulty(faults.as_slice()));
         }
         self.start(person, caller, &name, input).await

@@ -2,7 +2,8 @@
 
 use access_aws::catalogue::Catalogue;
 use access_aws::clients::{environment, sdk_config};
-use access_aws::table::Table;
+use access_aws::table::{Recorder, Table};
+use access_contract::record::Part;
 use lambda_shell::RuntimeError;
 
 mod answers;
@@ -19,8 +20,13 @@ async fn main() -> Result<(), RuntimeError> {
             environment("LATCHKEY_CATALOGUE_PREFIX")?,
         ),
         table: Table::new(
-            aws_sdk_dynamodb::Client::new(&config),
+            &config,
             environment("LATCHKEY_TABLE")?,
+            Recorder::new(
+                Part::FrontDoor,
+                &environment("LATCHKEY_RECORD_DAYS")?,
+                chrono::Utc::now,
+            )?,
         ),
         step_functions: aws_sdk_sfn::Client::new(&config),
         state_machine_arn: environment("LATCHKEY_STATE_MACHINE_ARN")?,

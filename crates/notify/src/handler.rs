@@ -6,6 +6,7 @@ use access_aws::schedule::{Notice, NoticeSchedules};
 use access_aws::seal::SealingKey;
 use access_aws::table::{StoredRequest, Table};
 use access_contract::payload::{Answer, Event, Notify, Outcome};
+use access_contract::record::Event as Record;
 use access_contract::{ErrorName, Link, Purpose, Status};
 use access_core::request::PersonRef;
 use access_core::subscription::{self, Reach};
@@ -99,7 +100,7 @@ impl Handler {
                     access_text::ask(texts, &view, &person(approver), &link, (self.now)());
                 self.send(id, ASKED, &approver.id, &message).await
             };
-            unsent.note(&approver.id, sent.await);
+            unsent.note(ASKED, &approver.id, sent.await);
             n_asked += 1;
         }
         for to in stored.request.who_only_end_it() {
@@ -117,7 +118,7 @@ impl Handler {
                 );
                 self.send(id, ACCEPTED, &to.id, &message).await
             };
-            unsent.note(&to.id, sent.await);
+            unsent.note(ACCEPTED, &to.id, sent.await);
         }
         let texts = Texts::of(self.chat_language);
         let command = self.decide_command(id);
@@ -126,7 +127,7 @@ impl Handler {
         if let Some(at) = notice::reminder_at((self.now)(), stored.request.decide_by) {
             self.set(id, Notice::Reminder, at, called_as).await;
         }
-        self.check(unsent)?;
+        self.check(id, unsent).await?;
         Ok(Outcome::Asked { n_asked })
     }
 
@@ -170,10 +171,10 @@ impl Handler {
                 let message = access_text::remind(texts, &view, &person(approver), &link, now);
                 self.send(id, REMINDED, &approver.id, &message).await
             };
-            unsent.note(&approver.id, sent.await);
+            unsent.note(REMINDED, &approver.id, sent.await);
             n_asked += 1;
         }
-        self.check(unsent)?;
+        self.check(id, unsent).await?;
         Ok(Outcome::Asked { n_asked })
     }
 
@@ -205,8 +206,8 @@ impl Handler {
             };
             self.send(id, WARNED, &to.id, &message).await
         };
-        unsent.note(&to.id, sent.await);
-        self.check(unsent)?;
+        unsent.note(WARNED, &to.id, sent.await);
+        self.check(id, unsent).await?;
         Ok(Outcome::Announced)
     }
 
@@ -246,8 +247,18 @@ impl Handler {
     }
 
     /// Fails if anybody was not told, and counts them.
-    fn check(&self, unsent: Unsent) -> Result<(), Failure> {
+    async fn check(&self, id: &RequestId, unsent: Unsent) -> Result<(), Failure> {
         self.measure(&[("MessagesNotSent", unsent.0.len())]);
+        for (message, to, error) in &unsent.0 {
+            let event = Record::MessageNotSent {
+                message: (*message).to_owned(),
+                to: to.clone(),
+                error: error.name().as_str().to_owned(),
+            };
+            if let Err(error) = self.table.record(Some(id), None, event).await {
+                tracing::error!(request_id = %id, recipient = %to, "not in the record: {error}");
+            }
+        }
         unsent.check()
     }
 
@@ -315,7 +326,7 @@ impl Handler {
                 };
                 self.send(id, event.as_str(), &to.id, &message).await
             };
-            unsent.note(&to.id, sent.await);
+            unsent.note(event.as_str(), &to.id, sent.await);
         }
         let texts = Texts::of(self.chat_language);
         let note = access_text::chat_about_event(texts, &view, &said, now);
@@ -326,7 +337,7 @@ impl Handler {
         {
             self.set(id, Notice::Warning, at, called_as).await;
         }
-        self.check(unsent)?;
+        self.check(id, unsent).await?;
         Ok(Outcome::Announced)
     }
 
@@ -496,21 +507,21 @@ impl Handler {
 
 /// The people who could not be told; the others are told all the same.
 #[derive(Default)]
-struct Unsent(Vec<(PersonId, access_aws::Error)>);
+struct Unsent(Vec<(&'static str, PersonId, access_aws::Error)>);
 
 impl Unsent {
-    fn note(&mut self, to: &PersonId, sent: Result<(), access_aws::Error>) {
+    fn note(&mut self, message: &'static str, to: &PersonId, sent: Result<(), access_aws::Error>) {
         if let Err(error) = sent {
             tracing::error!(recipient = %to, "message not sent: {error}");
-            self.0.push((to.clone(), error));
+            self.0.push((message, to.clone(), error));
         }
     }
 
     fn check(self) -> Result<(), Failure> {
-        let people: Vec<_> = self.0.iter().map(|(to, _)| to.as_str()).collect();
+        let people: Vec<_> = self.0.iter().map(|(_, to, _)| to.as_str()).collect();
         match self.0.first() {
             None => Ok(()),
-            Some((_, error)) => Err(Failure::new(
+            Some((_, _, error)) => Err(Failure::new(
                 ErrorName::MessageNotSent,
                 format!(
                     "no message reached {}; first cause: {error}",

@@ -5,7 +5,8 @@ use access_aws::clients::{environment, sdk_config};
 use access_aws::message::{ChatTopic, Topic};
 use access_aws::schedule::{NoticeSchedules, NoticeSettings};
 use access_aws::seal::SealingKey;
-use access_aws::table::Table;
+use access_aws::table::{Recorder, Table};
+use access_contract::record::Part;
 use access_core::Language;
 use lambda_shell::RuntimeError;
 
@@ -17,8 +18,13 @@ async fn main() -> Result<(), RuntimeError> {
     let config = sdk_config()?;
     let handler = handler::Handler {
         table: Table::new(
-            aws_sdk_dynamodb::Client::new(&config),
+            &config,
             environment("LATCHKEY_TABLE")?,
+            Recorder::new(
+                Part::Notify,
+                &environment("LATCHKEY_RECORD_DAYS")?,
+                chrono::Utc::now,
+            )?,
         ),
         topic: Topic::new(
             aws_sdk_sns::Client::new(&config),

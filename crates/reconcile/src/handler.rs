@@ -7,6 +7,7 @@ use access_aws::catalogue::{Catalogue, Entry};
 use access_aws::execution::{self, Execution};
 use access_aws::table::{StoredRequest, Table};
 use access_aws::window_secret::WindowSecrets;
+use access_contract::record::Event;
 use access_contract::{ErrorName, Status};
 use access_core::catalogue::{Database, Mode};
 use access_core::converge::carry_out::{self, Closing, LONGEST_CLOSING};
@@ -257,6 +258,16 @@ impl Handler {
             let n_ended = access_postgres::sweep_hidden(&connections, &name).await?;
             if n_ended > 0 {
                 tracing::error!(target = %watched.target, role = name, n_ended, "sessions that hid in their start were ended");
+                if let Ok(role) = RoleName::new(&name) {
+                    let n_sessions_ended = u64::try_from(n_ended).unwrap_or(u64::MAX);
+                    let target = watched.target.clone();
+                    self.record(Event::AccessCut {
+                        target,
+                        role,
+                        n_sessions_ended,
+                    })
+                    .await;
+                }
                 round.n_cut += 1;
             }
         }
@@ -305,7 +316,11 @@ impl Handler {
             ended_by: None,
             by_hand: true,
         };
-        if self.table.adopt_window(&watched.target, role, &row).await? {
+        if self
+            .table
+            .adopt_window(&watched.target, role, &row, &opening.by)
+            .await?
+        {
             tracing::error!(target = %watched.target, %role, by = opening.by, until = %opening.until, "opened by hand");
             round.n_by_hand += 1;
         }
@@ -336,6 +351,13 @@ impl Handler {
             }
             Judgement::Close => {
                 tracing::error!(target = %watched.target, %role, ?seen, "access outside windows");
+                self.record(Event::AccessFound {
+                    target: watched.target.clone(),
+                    role: role.clone(),
+                    can_login: seen.can_login,
+                    n_sessions: seen.n_sessions,
+                })
+                .await;
                 let pin = self.pin(&rows).await?;
                 let list =
                     WindowsInTable::new(&self.table, &watched.target, role, "reconcile", self.now);
@@ -355,6 +377,13 @@ impl Handler {
                     Ok(Closing::Proved(proof)) => {
                         tracing::info!(target = %watched.target, %role, proved_at = %proof.proved_at, "closed");
                         round.n_cut += 1;
+                        self.record(Event::AccessCut {
+                            target: watched.target.clone(),
+                            role: role.clone(),
+                            n_sessions_ended: u64::try_from(proof.n_sessions_ended)
+                                .unwrap_or(u64::MAX),
+                        })
+                        .await;
                         self.forget_adopted(&watched.target, role, &rows).await?;
                     }
                     Err(error) => {
@@ -405,6 +434,13 @@ impl Handler {
             }
         }
         Ok(None)
+    }
+
+    /// What is found is cut whether or not it can be recorded.
+    async fn record(&self, event: Event) {
+        if let Err(error) = self.table.record(None, None, event).await {
+            tracing::error!("not in the record: {error}");
+        }
     }
 
     fn report(&self, round: &Round) {

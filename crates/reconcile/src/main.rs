@@ -2,8 +2,9 @@
 
 use access_aws::catalogue::Catalogue;
 use access_aws::clients::{environment, sdk_config};
-use access_aws::table::Table;
+use access_aws::table::{Recorder, Table};
 use access_aws::window_secret::WindowSecrets;
+use access_contract::record::Part;
 use database_shell::Reach;
 use lambda_shell::RuntimeError;
 
@@ -20,8 +21,13 @@ async fn main() -> Result<(), RuntimeError> {
             environment("LATCHKEY_CATALOGUE_PREFIX")?,
         ),
         table: Table::new(
-            aws_sdk_dynamodb::Client::new(&config),
+            &config,
             environment("LATCHKEY_TABLE")?,
+            Recorder::new(
+                Part::Reconcile,
+                &environment("LATCHKEY_RECORD_DAYS")?,
+                chrono::Utc::now,
+            )?,
         ),
         step_functions: aws_sdk_sfn::Client::new(&config),
         close_window_arn: environment("LATCHKEY_CLOSE_WINDOW_ARN")?,

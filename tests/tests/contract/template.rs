@@ -245,10 +245,14 @@ fn rights_on_the_table_name_the_rows() {
 }
 
 /// What each method of `access_aws::table::Table` does in the table.
-const RIGHTS_OF_METHODS: [(&str, &[&str]); 36] = [
+const RIGHTS_OF_METHODS: [(&str, &[&str]); 38] = [
     (
         "create_request",
-        &["PutItem request#*", "PutItem requests-of#*"],
+        &[
+            "PutItem record#*",
+            "PutItem request#*",
+            "PutItem requests-of#*",
+        ],
     ),
     ("requests_of", &["Query requests-of#*"]),
     ("create_dry_run", &["PutItem dry-run#*"]),
@@ -257,43 +261,78 @@ const RIGHTS_OF_METHODS: [(&str, &[&str]); 36] = [
         &["PutItem dry-run#*", "UpdateItem asked#*"],
     ),
     ("dry_run", &["GetItem dry-run#*"]),
-    ("cancel", &["UpdateItem request#*"]),
-    ("note_ending", &["UpdateItem request#*"]),
+    ("cancel", &["PutItem record#*", "UpdateItem request#*"]),
+    ("note_ending", &["PutItem record#*", "UpdateItem request#*"]),
     (
         "create_asked_request",
         &[
+            "PutItem record#*",
             "PutItem request#*",
             "PutItem requests-of#*",
             "UpdateItem asked#*",
         ],
     ),
-    ("record_asked", &["PutItem asked#*"]),
+    ("record_asked", &["PutItem record#*", "PutItem asked#*"]),
     ("asked", &["GetItem asked#*"]),
-    ("record_confirmation", &["PutItem confirmed#*"]),
+    (
+        "record_confirmation",
+        &["PutItem record#*", "PutItem confirmed#*"],
+    ),
     ("confirmation", &["GetItem confirmed#*"]),
     ("request", &["GetItem request#*"]),
     ("park_token", &["PutItem token#*"]),
     ("task_token", &["GetItem token#*"]),
-    ("record_vote", &["PutItem vote#*", "UpdateItem request#*"]),
+    (
+        "record_vote",
+        &["PutItem record#*", "PutItem vote#*", "UpdateItem request#*"],
+    ),
     ("votes", &["Query vote#*"]),
-    ("record_decision", &["UpdateItem request#*"]),
+    (
+        "record_decision",
+        &["PutItem record#*", "UpdateItem request#*"],
+    ),
     ("pin_server", &["UpdateItem request#*"]),
-    ("record_refusal", &["UpdateItem request#*"]),
+    (
+        "record_refusal",
+        &["PutItem record#*", "UpdateItem request#*"],
+    ),
     ("n_armed", &["GetItem armed#*"]),
     (
         "arm",
         &[
+            "PutItem record#*",
             "PutItem windows#*",
             "UpdateItem request#*",
             "UpdateItem armed#*",
         ],
     ),
-    ("adopt_window", &["PutItem windows#*", "UpdateItem armed#*"]),
-    ("remove_adopted", &["DeleteItem windows#*"]),
-    ("end_early", &["GetItem windows#*", "UpdateItem windows#*"]),
+    (
+        "adopt_window",
+        &[
+            "PutItem record#*",
+            "PutItem windows#*",
+            "UpdateItem armed#*",
+        ],
+    ),
+    (
+        "remove_adopted",
+        &["PutItem record#*", "DeleteItem windows#*"],
+    ),
+    (
+        "end_early",
+        &[
+            "PutItem record#*",
+            "GetItem windows#*",
+            "UpdateItem windows#*",
+        ],
+    ),
     (
         "mark_opened",
-        &["GetItem windows#*", "UpdateItem windows#*"],
+        &[
+            "PutItem record#*",
+            "GetItem windows#*",
+            "UpdateItem windows#*",
+        ],
     ),
     ("open_windows", &["Query open-windows"]),
     ("windows", &["Query windows#*"]),
@@ -301,13 +340,19 @@ const RIGHTS_OF_METHODS: [(&str, &[&str]); 36] = [
     ("withdraw_closing", &["UpdateItem windows#*"]),
     (
         "record_closing",
-        &["DeleteItem windows#*", "UpdateItem request#*"],
+        &[
+            "PutItem record#*",
+            "DeleteItem windows#*",
+            "UpdateItem request#*",
+        ],
     ),
     ("was_sent", &["GetItem request#*"]),
-    ("record_sent", &["PutItem request#*"]),
+    ("record_sent", &["PutItem record#*", "PutItem request#*"]),
     ("keep_facts", &["UpdateItem request#*"]),
     ("has_facts", &["GetItem request#*"]),
     ("facts", &["GetItem request#*"]),
+    ("record", &["PutItem record#*"]),
+    ("record_unstored", &["PutItem record#*"]),
 ];
 
 /// The methods that `text` calls on a field or variable named `table`.
@@ -539,6 +584,20 @@ fn the_deciding_rights_have_one_holder() {
         right.ends_with(" vote#*") && (right.contains("Update") || right.contains("Delete"))
     });
     assert!(!writes_votes, "a vote is written once");
+    for (right, holders) in holders
+        .iter()
+        .filter(|(right, _)| right.ends_with(" record#*"))
+    {
+        match right.as_str() {
+            "dynamodb:PutItem record#*" => {
+                assert_eq!(holders.len(), FUNCTIONS.len(), "{holders:?}")
+            }
+            "dynamodb:Query record#*" => {
+                assert_eq!(*holders, BTreeSet::from(["AuditorPolicy".to_owned()]))
+            }
+            _ => panic!("the record is only added to and read: {right}"),
+        }
+    }
     let fails_tasks = holders
         .keys()
         .any(|right| right.contains("SendTaskFailure"));

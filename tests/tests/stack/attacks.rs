@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use access_aws::seal::SealingKey;
-use access_aws::table::Table;
+use access_aws::table::{Recorder, Table};
+use access_contract::record::Part;
 use access_contract::{Link, Status};
 use access_core::{Digest, PersonId, RequestId};
 use chrono::{TimeDelta, Utc};
@@ -77,8 +78,12 @@ fn link_key(stack: &Stack, key_id: &str) -> SealingKey {
 }
 
 fn table(stack: &Stack) -> Table {
-    let client = aws_sdk_dynamodb::Client::new(stack.root_config());
-    Table::new(client, stack.output("TableName").unwrap().to_owned())
+    let recorder = Recorder::new(Part::Approval, "0", Utc::now).unwrap();
+    Table::new(
+        stack.root_config(),
+        stack.output("TableName").unwrap().to_owned(),
+        recorder,
+    )
 }
 
 pub(super) async fn put_item(stack: &Stack, item: serde_json::Value) {

@@ -137,6 +137,7 @@ impl World {
             .env("AWS_CA_BUNDLE", &self.aws.ca_file)
             .env("NODE_EXTRA_CA_CERTS", &self.aws.ca_file)
             .env("LATCHKEY_TABLE", "latchkey")
+            .env("LATCHKEY_RECORD_DAYS", "0")
             .env("LATCHKEY_DEPLOYMENT", "bench")
             .env("LATCHKEY_CATALOGUE_PREFIX", PREFIX)
             .env("LATCHKEY_TOPIC_ARN", arn("sns", "latchkey"))
