@@ -7,6 +7,7 @@
 mod stack {
     mod asking;
     mod attacks;
+    mod break_glass;
     mod chat;
     mod crashes;
     mod damaged_rows;

@@ -78,7 +78,9 @@ impl Catalogue {
         };
         let mut wanted: BTreeSet<PersonId> = requester.into_iter().cloned().collect();
         if let Some((policy, _)) = &role {
-            wanted.extend(policy.approvers.iter().chain(&policy.operators).cloned());
+            let reviewers = policy.break_glass.iter().flat_map(|it| &it.reviewers);
+            let listed = policy.approvers.iter().chain(&policy.operators);
+            wanted.extend(listed.chain(reviewers).cloned());
         }
         Ok(Found {
             database,

@@ -10,6 +10,7 @@
 //! | `vote#<id>` | `<person>` | a sealed vote |
 //! | `asked#<execution ARN>` | `asked` | who asked through the front door, and what; taken once |
 //! | `confirmed#<id>` | `requester` | CloudTrail's word for a requester who was a claim |
+//! | `review#<person>` | `review` | which request of theirs, opened without approval, waits for its review: one at most |
 //! | `token#<id>` | `token` | the token of the waiting task |
 //! | `windows#<target>#<role>` | `<id>` | a window that is not closed yet |
 //! | `windows#<target>#<role>` | `closings` | until when whoever closes the role may act on what it read |
@@ -23,7 +24,7 @@ use access_contract::seal::SealedVote;
 use access_contract::{Asked, Confirmation, Status, TaskToken};
 use access_core::{
     Decision, Digest, EndedAs, Ending, Facts, Fault, Finding, LeftBehind, PersonId, Request,
-    RequestId, RoleName, TargetId, Window, WindowRow, Windows,
+    RequestId, Review, RoleName, TargetId, Window, WindowRow, Windows,
 };
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
@@ -54,6 +55,8 @@ const CLOSINGS: &str = "closings";
 
 /// Why a transaction is canceled when one of its conditions does not hold.
 const CONDITION_FAILED: &str = "ConditionalCheckFailed";
+/// The sort key of what waits for its review.
+const REVIEW: &str = "review";
 /// The sort key of the number of windows of a role.
 const ARMED: &str = "armed";
 
@@ -117,6 +120,8 @@ pub struct StoredRequest {
     pub closing: Option<Closing>,
     /// Who ended it before its time, if somebody did.
     pub ending: Option<Ending>,
+    /// Who reviewed it, if it was opened without approval and somebody has.
+    pub review: Option<Review>,
 }
 
 /// Which server and which role: closing goes to these, whatever answers to the names by then.
@@ -556,13 +561,6 @@ impl Table {
         vote: &SealedVote,
         n_votes: u64,
     ) -> Result<bool, Error> {
-        let put = Put::builder()
-            .table_name(&self.name)
-            .item("pk", text(vote_key(id)))
-            .item("sk", text(vote.vote.approver.as_str()))
-            .item("version", number(1))
-            .item("document", json(vote))
-            .condition_expression("attribute_not_exists(pk)");
         let count = self
             .update_request(id)
             .update_expression("ADD n_votes :one")
@@ -579,11 +577,62 @@ impl Table {
         };
         let by = By::person(&cast.approver, cast.principal.as_deref());
         let items = vec![
-            transact_put(put)?,
+            transact_put(self.put_vote(id, vote))?,
             transact_update(count)?,
             self.line(Some(id), Some(by), event)?,
         ];
         self.transact(items, "record the vote").await
+    }
+
+    /// Records the vote of a requester who breaks the glass, and what it decides, both at once. `false` if the request
+    /// is decided already.
+    ///
+    /// # Errors
+    /// [`Error::Table`].
+    pub async fn record_broken_glass(
+        &self,
+        id: &RequestId,
+        vote: &SealedVote,
+        decision: &Decision,
+        window: &Window,
+    ) -> Result<bool, Error> {
+        let decide = self
+            .update_request(id)
+            .update_expression(
+                "SET #status = :approved, decision = :decision, #window = :window ADD n_votes :one",
+            )
+            .condition_expression("#status = :pending AND n_votes = :zero")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_names("#window", "window")
+            .expression_attribute_values(":approved", text(Status::Approved.as_str()))
+            .expression_attribute_values(":decision", json(decision))
+            .expression_attribute_values(":window", json(window))
+            .expression_attribute_values(":one", number(1))
+            .expression_attribute_values(":zero", number(0))
+            .expression_attribute_values(":pending", text(Status::Pending.as_str()));
+        let cast = &vote.vote;
+        let by = By::person(&cast.approver, cast.principal.as_deref());
+        let event = Event::GlassBroken { window: *window };
+        let items = vec![
+            transact_put(self.put_vote(id, vote))?,
+            transact_update(decide)?,
+            self.line(Some(id), Some(by), event)?,
+        ];
+        self.transact(items, "record who breaks the glass").await
+    }
+
+    fn put_vote(
+        &self,
+        id: &RequestId,
+        vote: &SealedVote,
+    ) -> aws_sdk_dynamodb::types::builders::PutBuilder {
+        Put::builder()
+            .table_name(&self.name)
+            .item("pk", text(vote_key(id)))
+            .item("sk", text(vote.vote.approver.as_str()))
+            .item("version", number(1))
+            .item("document", json(vote))
+            .condition_expression("attribute_not_exists(pk)")
     }
 
     /// All votes on a request, consistently.
@@ -754,7 +803,8 @@ impl Table {
     }
 
     /// Arms a window, which may be shorter than the approved one: its row stands before the role is opened, and only for
-    /// an approved request, and only beside the `n_armed` windows that it was checked with. `false` if there are more by now, or if the request is not approved
+    /// an approved request, and, if it is opened without approval, only while no other such window of its requester waits
+    /// for its review; and only beside the `n_armed` windows that it was checked with. `false` if there are more by now, or if the request is not approved
     /// any more: read again.
     ///
     /// # Errors
@@ -797,13 +847,75 @@ impl Table {
         } else {
             counted.expression_attribute_values(":n_armed", number(n_armed))
         };
-        let items = vec![
+        let mut items = vec![
             transact_put(put)?,
             transact_update(open)?,
             transact_update(counted)?,
             self.line(Some(id), None, Event::Armed { window })?,
         ];
+        if request.break_glass.is_some() {
+            items.push(self.await_review(request)?);
+        }
         self.transact(items, "arm the window").await
+    }
+
+    fn await_review(&self, request: &Request) -> Result<TransactWriteItem, Error> {
+        transact_put(
+            Put::builder()
+                .table_name(&self.name)
+                .item("pk", text(review_key(&request.requester.id)))
+                .item("sk", text(REVIEW))
+                .item("request_id", text(request.request_id.as_str()))
+                .condition_expression("attribute_not_exists(pk)"),
+        )
+    }
+
+    /// The request of this person that was opened without approval and waits for its review, consistently.
+    ///
+    /// # Errors
+    /// [`Error::Table`] or [`Error::DamagedRow`].
+    pub async fn missing_review(&self, person: &PersonId) -> Result<Option<RequestId>, Error> {
+        let key = review_key(person);
+        let Some(item) = self
+            .get(&key, REVIEW, "read who waits for a review")
+            .await?
+        else {
+            return Ok(None);
+        };
+        let id = string(&item, "request_id").unwrap_or_default();
+        let id = RequestId::new(id).map_err(|error| damaged(&key, error))?;
+        Ok(Some(id))
+    }
+
+    /// Records a review, so that its requester may break the glass again. `false` if it waits for none.
+    ///
+    /// # Errors
+    /// [`Error::Table`].
+    pub async fn record_review(&self, request: &Request, review: &Review) -> Result<bool, Error> {
+        let id = &request.request_id;
+        let waits_no_more = Delete::builder()
+            .table_name(&self.name)
+            .key("pk", text(review_key(&request.requester.id)))
+            .key("sk", text(REVIEW))
+            .condition_expression("request_id = :id")
+            .expression_attribute_values(":id", text(id.as_str()))
+            .build()
+            .map_err(|error| damaged("review", error))?;
+        let update = self
+            .update_request(id)
+            .update_expression("SET review = :review")
+            .condition_expression("attribute_exists(pk) AND attribute_not_exists(review)")
+            .expression_attribute_values(":review", json(review));
+        let event = Event::Reviewed {
+            comment: review.comment.clone(),
+        };
+        let by = By::person(&review.by.id, Some(&review.principal));
+        let items = vec![
+            TransactWriteItem::builder().delete(waits_no_more).build(),
+            transact_update(update)?,
+            self.line(Some(id), Some(by), event)?,
+        ];
+        self.transact(items, "record the review").await
     }
 
     fn count_armed(
@@ -1356,6 +1468,7 @@ fn read_request(id: &RequestId, item: &Item) -> Result<StoredRequest, Error> {
         refusal: optional(item, "refusal", &key)?.unwrap_or_default(),
         closing: optional(item, "closing", &key)?,
         ending: optional(item, "ending", &key)?,
+        review: optional(item, "review", &key)?,
     })
 }
 
@@ -1423,6 +1536,10 @@ fn confirmed_key(id: &RequestId) -> String {
 
 fn vote_key(id: &RequestId) -> String {
     format!("vote#{id}")
+}
+
+fn review_key(person: &PersonId) -> String {
+    format!("review#{person}")
 }
 
 fn token_key(id: &RequestId) -> String {

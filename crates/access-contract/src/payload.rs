@@ -204,7 +204,10 @@ pub enum Outcome {
     /// enable-login: what a request would come to. Nothing was opened.
     DryRun(Box<DryRun>),
     /// Preflight: it could be opened now.
-    Ready,
+    Ready {
+        /// Whether nobody is asked, because it is opened without approval.
+        break_glass: bool,
+    },
     /// notify: this many people were asked, or reminded.
     Asked {
         /// How many.

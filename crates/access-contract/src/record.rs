@@ -158,6 +158,16 @@ pub enum Event {
         #[serde(skip_serializing_if = "Option::is_none")]
         window: Option<Window>,
     },
+    /// The requester opens it without approval, for an emergency.
+    GlassBroken {
+        /// From when to when.
+        window: Window,
+    },
+    /// Somebody reviewed what was opened without approval.
+    Reviewed {
+        /// What they found, as they wrote it.
+        comment: String,
+    },
     /// Somebody took it back before it was armed.
     Cancelled {
         /// In which capacity.

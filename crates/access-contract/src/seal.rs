@@ -71,6 +71,17 @@ pub fn sealed_text(request_id: &RequestId, digest: &Digest, vote: &Vote) -> Stri
     .to_string()
 }
 
+/// The text that the seal of a requester's own vote covers, where they break the glass. No vote of an approver reads
+/// like it, nor it like one.
+#[must_use]
+pub fn break_glass_text(request_id: &RequestId, digest: &Digest, vote: &Vote) -> String {
+    serde_json::json!([
+        "latchkey-break-glass-1",
+        sealed_text(request_id, digest, vote)
+    ])
+    .to_string()
+}
+
 /// The bytes of a seal as the table keeps them.
 #[must_use]
 pub fn encode(mac: &[u8]) -> String {

@@ -87,6 +87,13 @@ fn lines() -> Vec<String> {
                 window: None,
             },
         ),
+        (Part::Approval, Event::GlassBroken { window }),
+        (
+            Part::Approval,
+            Event::Reviewed {
+                comment: "fine".to_owned(),
+            },
+        ),
         (
             Part::Approval,
             Event::Cancelled {

@@ -9,6 +9,7 @@ use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::break_glass::BreakGlassPolicy;
 use crate::document::{self, Object};
 use crate::fault::{Fault, FaultName, Faults};
 use crate::grant::Grant;
@@ -141,6 +142,8 @@ pub struct RolePolicy {
     pub decide_by: DecideBy,
     /// Who may end any request and window of it, beside the requester and the approvers.
     pub operators: Vec<PersonId>,
+    /// Who may open it at once without approval, if anybody may.
+    pub break_glass: Option<BreakGlassPolicy>,
 }
 
 /// Whose password opens a role during a window.
@@ -576,7 +579,23 @@ impl RolePolicy {
             }
         };
         let shared = object.optional_flag("shared", faults).unwrap_or(false);
+        let n_before = faults.as_slice().len();
+        let break_glass = BreakGlassPolicy::read(&mut object, faults);
+        if let (Some(break_glass), Some(least), Some(most)) =
+            (&break_glass, min_duration_seconds, max_duration_seconds)
+            && !(least..=most).contains(&break_glass.max_duration_seconds)
+        {
+            faults.add(
+                FaultName::ConflictingFields,
+                "$.break_glass.max_duration",
+                "give one that is not shorter than \"min_duration\" (PT1M if absent) and not longer than \"max_duration\"",
+            );
+        }
+        let break_glass_is_readable = faults.as_slice().len() == n_before;
         object.finish(faults);
+        if !break_glass_is_readable {
+            return None;
+        }
         Some(Self {
             role: role?,
             grant: grant?,
@@ -591,12 +610,17 @@ impl RolePolicy {
             approval_deadline_seconds: approval_deadline_seconds?,
             mode: mode?,
             credential,
+            break_glass,
         })
     }
 }
 
 /// People, each once, at most ten.
-fn read_people(list: &str, items: Vec<(&Value, String)>, faults: &mut Faults) -> Vec<PersonId> {
+pub(crate) fn read_people(
+    list: &str,
+    items: Vec<(&Value, String)>,
+    faults: &mut Faults,
+) -> Vec<PersonId> {
     if items.len() > 10 {
         faults.add(FaultName::InvalidValue, list, "list 1 to 10 people");
     }
@@ -615,7 +639,11 @@ fn read_people(list: &str, items: Vec<(&Value, String)>, faults: &mut Faults) ->
     people
 }
 
-fn read_seconds(object: &mut Object<'_>, field: &'static str, faults: &mut Faults) -> Option<i64> {
+pub(crate) fn read_seconds(
+    object: &mut Object<'_>,
+    field: &'static str,
+    faults: &mut Faults,
+) -> Option<i64> {
     let text = object.text(field, faults)?;
     match time::read_duration(text) {
         Ok(duration) => Some(duration.num_seconds()),

@@ -99,7 +99,8 @@ pub enum CannotApprove {
 
 /// Counts the votes for `request` in the order of their times. Only its approvers count, each once,
 /// never the requester, and nothing after the deadline. The first rejection ends it. Approvals that together leave
-/// no window, or one that is too short, approve nothing.
+/// no window, or one that is too short, approve nothing. Of a request that breaks the glass only its requester's own
+/// vote counts.
 #[must_use]
 pub fn tally(request: &Request, votes: &[Vote], now: DateTime<Utc>) -> Decision {
     let mut approvals: Vec<&Vote> = Vec::new();
@@ -202,13 +203,21 @@ pub fn check_approval(
 fn counting<'a>(request: &Request, votes: &'a [Vote]) -> Vec<&'a Vote> {
     let mut votes: Vec<&Vote> = votes
         .iter()
-        .filter(|vote| vote.at < request.decide_by && request.may_decide(&vote.approver))
-        .filter(|vote| request.deciding.takes_links() || vote.principal.is_some())
+        .filter(|vote| vote.at < request.decide_by && is_entitled(request, vote))
         .collect();
     votes.sort_by_key(|vote| (vote.at, vote.verdict == Verdict::Approve));
     let mut seen = BTreeSet::new();
     votes.retain(|vote| seen.insert(&vote.approver));
     votes
+}
+
+/// Whether who cast it may, in this way: an approver, or, where the glass is broken, the requester alone.
+fn is_entitled(request: &Request, vote: &Vote) -> bool {
+    let is_signed = vote.principal.is_some();
+    match request.break_glass {
+        Some(_) => vote.approver == request.requester.id && is_signed,
+        None => request.may_decide(&vote.approver) && (request.deciding.takes_links() || is_signed),
+    }
 }
 
 /// The narrowings of all approvals at once.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use chrono::Duration;
 
+use crate::break_glass;
 use crate::catalogue::{DecideBy, RoleCredential, RolePolicy};
 use crate::decision::{self, Decision, Vote};
 use crate::fault::{Fault, FaultName, Faults};
@@ -47,8 +48,9 @@ pub fn check_again(
     };
     check_kind(request, policy, &mut faults);
     let stricter = stricter(request, policy, now);
+    let longest = longest(request, policy, &mut faults);
     let left = still_approved(request, &stricter, votes, window, now, &mut faults)
-        .and_then(|window| within_limits(policy, window, &mut faults));
+        .and_then(|window| within_limits(policy, window, longest?, &mut faults));
     match left {
         Some(window) if faults.is_empty() => Ok(Eligible {
             request: stricter,
@@ -129,7 +131,9 @@ fn stricter(request: &Request, policy: &RolePolicy, now: &Found) -> Request {
     stricter.approvers.retain(|approver| {
         policy.approvers.contains(&approver.id) && now.people.contains_key(&approver.id)
     });
-    stricter.required_approvals = request.required_approvals.max(policy.required_approvals);
+    if request.break_glass.is_none() {
+        stricter.required_approvals = request.required_approvals.max(policy.required_approvals);
+    }
     stricter.shared = request.shared && policy.shared;
     stricter.decide_by = request.decide_by.min(deadline);
     if policy.decide_by == DecideBy::Iam {
@@ -219,9 +223,28 @@ fn why_not_approved(
     why
 }
 
-/// The window under the limits as they are now.
-fn within_limits(policy: &RolePolicy, window: Window, faults: &mut Faults) -> Option<Window> {
+/// The longest window that the request may have now; `None` if it may have none.
+fn longest(request: &Request, policy: &RolePolicy, faults: &mut Faults) -> Option<Duration> {
     let longest = Duration::seconds(policy.max_duration_seconds);
+    if request.break_glass.is_none() {
+        return Some(longest);
+    }
+    match break_glass::longest_now(policy.break_glass.as_ref(), &request.requester.id) {
+        Ok(longest_without_approval) => Some(longest.min(longest_without_approval)),
+        Err(fault) => {
+            faults.push(fault);
+            None
+        }
+    }
+}
+
+/// The window under the limits as they are now.
+fn within_limits(
+    policy: &RolePolicy,
+    window: Window,
+    longest: Duration,
+    faults: &mut Faults,
+) -> Option<Window> {
     let window = Window::new(window.start(), window.end().min(window.start() + longest))?;
     let least = Duration::seconds(policy.min_duration_seconds);
     if window.length() < least {

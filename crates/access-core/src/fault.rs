@@ -81,6 +81,12 @@ pub enum FaultName {
     NoPrincipals,
     /// Somebody else has the role in that time, and people do not share it.
     RoleInUse,
+    /// The role's document does not let the requester open it without approval.
+    BreakGlassNotAllowed,
+    /// A window without approval is asked for by a claim.
+    BreakGlassNotVerified,
+    /// The requester's last window without approval has not been reviewed.
+    ReviewMissing,
     /// The role can log in already, and not through a window of ours.
     OpenOutsideWindows,
     /// The functions that the DBA installed are older than this release needs.
@@ -137,6 +143,9 @@ impl FaultName {
             Self::WindowOver => "WindowOver",
             Self::NoPrincipals => "NoPrincipals",
             Self::RoleInUse => "RoleInUse",
+            Self::BreakGlassNotAllowed => "BreakGlassNotAllowed",
+            Self::BreakGlassNotVerified => "BreakGlassNotVerified",
+            Self::ReviewMissing => "ReviewMissing",
             Self::OpenOutsideWindows => "OpenOutsideWindows",
             Self::InstallationTooOld => "InstallationTooOld",
             Self::ClosedByHand => "ClosedByHand",
@@ -195,6 +204,11 @@ impl Faults {
     /// Adds one.
     pub fn add(&mut self, name: FaultName, path: impl Into<String>, message: impl Into<String>) {
         self.0.push(Fault::new(name, path, message));
+    }
+
+    /// Adds one that was found elsewhere.
+    pub fn push(&mut self, fault: Fault) {
+        self.0.push(fault);
     }
 
     /// `true` while nothing is wrong.

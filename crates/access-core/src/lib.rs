@@ -3,6 +3,7 @@
 //! Nothing here reads a clock, a network, an environment or a file: time and documents are arguments.
 //! `crates/README.md` names the invariants that rest on this.
 
+pub mod break_glass;
 pub mod catalogue;
 pub mod converge;
 pub mod decision;
@@ -24,6 +25,7 @@ pub mod subscription;
 pub mod time;
 pub mod window;
 
+pub use break_glass::{BreakGlass, BreakGlassPolicy, Review};
 pub use catalogue::{
     AssumedRole, CaSource, Database, DecideBy, Location, Login, Mode, Person, RoleCredential,
     RolePolicy,

@@ -7,6 +7,7 @@ use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::break_glass::{self, BreakGlass};
 use crate::catalogue::{Database, DecideBy, Mode, Person, RoleCredential, RolePolicy};
 use crate::document::Object;
 use crate::fault::{FaultName, Faults};
@@ -33,6 +34,8 @@ pub struct RequestDraft {
     pub reason: Option<String>,
     /// Whether only an answer is wanted: what would be done, and what stands in its way.
     pub dry_run: bool,
+    /// Whether they ask to open it at once, without approval.
+    pub break_glass: bool,
     start: Option<String>,
     end: Option<String>,
     duration: Option<Duration>,
@@ -103,6 +106,9 @@ pub struct Request {
     pub deciding: DecideBy,
     /// How to reach the database, pinned: closing uses this whatever the catalogue says by then.
     pub database: Database,
+    /// Who reviews it afterwards, if it is opened without approval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub break_glass: Option<BreakGlass>,
     /// The versions of the catalogue documents that this was resolved against.
     pub catalogue_versions: BTreeMap<String, i64>,
 }
@@ -149,11 +155,25 @@ pub struct PersonRef {
     pub language: Language,
 }
 
+impl PersonRef {
+    /// What a request remembers of a person of the catalogue.
+    #[must_use]
+    pub fn of(person: &Person) -> Self {
+        Self {
+            id: person.id.clone(),
+            name: person.name.clone(),
+            language: person.language,
+        }
+    }
+}
+
 impl Request {
-    /// Whether `person` may decide on it.
+    /// Whether `person` may decide on it. Nobody decides on one that is opened without approval.
     #[must_use]
     pub fn may_decide(&self, person: &PersonId) -> bool {
-        *person != self.requester.id && self.approvers.iter().any(|approver| approver.id == *person)
+        self.break_glass.is_none()
+            && *person != self.requester.id
+            && self.approvers.iter().any(|approver| approver.id == *person)
     }
 
     /// The shortest window that may be left when it opens.
@@ -201,6 +221,7 @@ impl Request {
         std::iter::once(&self.requester)
             .chain(&self.approvers)
             .chain(&self.operators)
+            .chain(self.break_glass.iter().flat_map(|it| &it.reviewers))
             .find(|known| known.id == *id)
     }
 
@@ -334,6 +355,9 @@ impl RequestDraft {
             .text("reason", faults)
             .and_then(|text| read_reason(text, faults));
         let dry_run = object.optional_flag("dry_run", faults).unwrap_or(false);
+        let break_glass = object
+            .optional_flag("break_glass", faults)
+            .unwrap_or_default();
         object.finish(faults);
         Self {
             target,
@@ -341,6 +365,7 @@ impl RequestDraft {
             requester,
             reason,
             dry_run,
+            break_glass,
             start,
             end,
             duration,
@@ -416,6 +441,18 @@ impl RequestDraft {
         let zone = database.and_then(|(database, _)| database.time_zone);
         let window = self.resolve_window(zone, policy.map(|(policy, _)| policy), now, faults);
         let approvers = policy.map(|(policy, _)| self.resolve_approvers(policy, found, faults));
+        let break_glass = match (&self.requester, policy) {
+            (Some(requester), Some((policy, _))) if self.break_glass => break_glass::resolve(
+                policy.break_glass.as_ref(),
+                requester,
+                &requester_proof,
+                window.as_ref(),
+                found,
+                now,
+                faults,
+            ),
+            _ => None,
+        };
 
         if !faults.is_empty() {
             return None;
@@ -447,17 +484,18 @@ impl RequestDraft {
             target,
             role,
             grant: policy.grant.clone(),
-            requester: PersonRef {
-                id: requester.id.clone(),
-                name: requester.name.clone(),
-                language: requester.language,
-            },
+            requester: PersonRef::of(requester),
             requester_proof,
             reason: self.reason.clone()?,
             window,
             decide_by: time::round_down(decide_by),
             approvers: approvers?,
-            required_approvals: policy.required_approvals,
+            // The vote that stands in place of approvals is the requester's own.
+            required_approvals: if break_glass.is_some() {
+                1
+            } else {
+                policy.required_approvals
+            },
             min_duration_seconds: policy.min_duration_seconds,
             mode: policy.mode,
             credential: policy.credential,
@@ -466,6 +504,7 @@ impl RequestDraft {
             shared: policy.shared,
             deciding: policy.decide_by,
             database: database.clone(),
+            break_glass,
             catalogue_versions,
         })
     }
@@ -575,13 +614,10 @@ impl RequestDraft {
             .iter()
             .filter(|id| Some(*id) != self.requester.as_ref())
             .filter_map(|id| found.people.get(id))
-            .map(|(person, _)| PersonRef {
-                id: person.id.clone(),
-                name: person.name.clone(),
-                language: person.language,
-            })
+            .map(|(person, _)| PersonRef::of(person))
             .collect();
-        if approvers.len() < usize::from(policy.required_approvals) {
+        // Nobody is asked for a window without approval.
+        if !self.break_glass && approvers.len() < usize::from(policy.required_approvals) {
             faults.add(
                 FaultName::TooFewApprovers,
                 "$.role",
@@ -600,11 +636,7 @@ impl RequestDraft {
 fn people_of(ids: &[PersonId], found: &Found) -> Vec<PersonRef> {
     ids.iter()
         .filter_map(|id| found.people.get(id))
-        .map(|(person, _)| PersonRef {
-            id: person.id.clone(),
-            name: person.name.clone(),
-            language: person.language,
-        })
+        .map(|(person, _)| PersonRef::of(person))
         .collect()
 }
 
@@ -666,7 +698,7 @@ fn check_limits(
 }
 
 /// ISO 8601 in days, hours, minutes and whole seconds (cut), as the catalogue writes durations.
-fn iso(duration: Duration) -> String {
+pub(crate) fn iso(duration: Duration) -> String {
     let seconds = duration.num_seconds();
     let parts = [
         (seconds / 3600, 'H'),
@@ -735,7 +767,7 @@ pub(crate) mod tests {
     use crate::catalogue;
     use crate::principal::Principal;
 
-    fn now() -> DateTime<Utc> {
+    pub(crate) fn now() -> DateTime<Utc> {
         DateTime::parse_from_rfc3339("2026-06-01T12:00:00Z")
             .unwrap()
             .with_timezone(&Utc)

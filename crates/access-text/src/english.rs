@@ -117,6 +117,13 @@ pub static ENGLISH: Texts = Texts {
         progress: |n_approved, n_required| format!("{n_approved} of {n_required} approvals given"),
         approved_by: |name| format!("{name} approved"),
         rejected_by: |name| format!("{name} rejected"),
+        opened_without_approval: |requester| format!("{requester} opened it without approval"),
+        without_approval: |requester, reviewers| {
+            format!(
+                "Opened without approval, as the document of this role lets {requester} do in an emergency; {} must review it afterwards",
+                english_choice(reviewers)
+            )
+        },
         request_id: "Request",
         next: "What happens next",
         next_is_open_for: |requester| {
@@ -329,6 +336,7 @@ pub static ENGLISH: Texts = Texts {
         },
         already_by: |names, at| format!("Decided by {}, at {at}.", english_list(names)),
         already_approved: "This request is approved. There is nothing left to decide.",
+        already_open_without_approval: "Nobody approved this: it was opened in an emergency, and must be reviewed when it is over.",
         already_ended: "The window of this request is over. Another approved window keeps the role open.",
         already_rejected: "This request was rejected and is over. Nothing opens.",
         already_refused: "This request was refused, because it could not be opened. Nothing was opened.",
@@ -380,6 +388,25 @@ pub static ENGLISH: Texts = Texts {
         already_handled: "Already handled: the decisions below were enough. There is nothing left for you to do. Your link shows how it went, and ends it while there is something to end.",
         already_rejected: "Already handled: the request was rejected, and nothing is opened. There is nothing left for you to do.",
         same_password: "The password is that of your window that is open already: it stays, and works until the last of these windows ends.",
+        glass_broken_subject: |target| {
+            format!("Latchkey BREAK-GLASS: opened without approval on {target}")
+        },
+        glass_broken: |requester, role, target| {
+            format!(
+                "{requester} opened role {role} on {target} without approval, as its document lets them do in an emergency."
+            )
+        },
+        end_it: |request_id| {
+            format!(
+                "If it should not be open, end it: POST /requests/{request_id}/end with a reason, signed with your own AWS credentials."
+            )
+        },
+        review_it: |requester, reviewers, request_id| {
+            format!(
+                "Once it is closed, {} must look at what was done and say so: POST /requests/{request_id}/review with a comment, signed with their own AWS credentials. Until then {requester} can open nothing without approval.",
+                english_choice(reviewers)
+            )
+        },
         read_password: "The password is in a secret that only you can read. To see it, run as yourself:",
         nothing_left: "Roles, rights, settings, functions and triggers are as they were before the window. Changed passwords and changed data do not show here. There is nothing to do.",
         left_behind: "What the window left behind (+ is new, - was there before)",
@@ -454,6 +481,14 @@ fn english_list(items: &[String]) -> String {
         [] => "nobody".to_owned(),
         [only] => only.clone(),
         [most @ .., last] => format!("{} and {last}", most.join(", ")),
+    }
+}
+
+/// `Alice, Bob or Carol`.
+fn english_choice(items: &[String]) -> String {
+    match items {
+        [most @ .., one, last] => [most, &[format!("{one} or {last}")]].concat().join(", "),
+        _ => english_list(items),
     }
 }
 

@@ -117,6 +117,13 @@ pub static JAPANESE: Texts = Texts {
         progress: |n_approved, n_required| format!("{n_required}名中{n_approved}名が承認済み"),
         approved_by: |name| format!("{name} さんが承認"),
         rejected_by: |name| format!("{name} さんが却下"),
+        opened_without_approval: |requester| format!("{requester} さんが承認なしで開始"),
+        without_approval: |requester, reviewers| {
+            format!(
+                "このロールの緊急時の規定により、{requester} さんが承認なしで開始しました。終了後に {} のいずれかによる確認が必要です",
+                reviewers.join("、")
+            )
+        },
         request_id: "申請番号",
         next: "今後の流れ",
         next_is_open_for: |requester| {
@@ -332,6 +339,7 @@ pub static JAPANESE: Texts = Texts {
         },
         already_by: |names, at| format!("{at} に {} さんが回答しました。", names.join(" さん、")),
         already_approved: "この申請は承認されました。これ以上の回答は必要ありません。",
+        already_open_without_approval: "この利用は、緊急のため承認なしで開始されました。終了後に確認が必要です。",
         already_ended: "この申請の利用時間は終了しました。承認済みの別の申請のため、ロールは引き続き利用できる状態です。",
         already_rejected: "この申請は却下され、終了しました。ログインは許可されません。",
         already_refused: "この申請は開始できないため、受け付けられませんでした。ログインは許可されていません。",
@@ -383,6 +391,23 @@ pub static JAPANESE: Texts = Texts {
         already_handled: "対応済みです。下記の回答により、この申請の結果は確定しました。あなたの回答はもう必要ありません。お送りしたリンクでは、結果の確認と、終了前であれば早めの終了ができます。",
         already_rejected: "対応済みです。この申請は却下され、ログインは許可されません。あなたの対応はもう必要ありません。",
         same_password: "パスワードは、現在利用中の申請と同じものです。変更されず、最後の利用時間が終了するまで有効です。",
+        glass_broken_subject: ENGLISH.message.glass_broken_subject,
+        glass_broken: |requester, role, target| {
+            format!(
+                "【緊急】{requester} さんが、{target} のロール {role} の利用を、緊急時の規定により承認なしで開始しました。"
+            )
+        },
+        end_it: |request_id| {
+            format!(
+                "利用を止めるべき場合は、ご自身のAWS認証情報で署名し、理由を添えて POST /requests/{request_id}/end を呼び出してください。"
+            )
+        },
+        review_it: |requester, reviewers, request_id| {
+            format!(
+                "終了後、{} のいずれかが作業内容を確認し、ご自身のAWS認証情報で署名のうえ、コメントを添えて POST /requests/{request_id}/review を呼び出す必要があります。それまで、{requester} さんは承認なしで利用を開始できません。",
+                reviewers.join("、")
+            )
+        },
         read_password: "パスワードは、あなただけが読めるシークレットに保存されています。ご本人の権限で次のコマンドを実行してください：",
         nothing_left: "ロール、権限、設定、関数、トリガーは、利用開始前と同じ状態です。パスワードの変更とデータの変更は、この確認の対象外です。対応は必要ありません。",
         left_behind: "利用時間中に残された変更（+ は新しいもの、- は以前にあったもの）",

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::moment::Moment;
+use crate::request_text;
 use crate::request_text::{DecisionText, RequestText, When, line, lines};
 use crate::texts::Texts;
 use crate::view::{PersonView, RequestView};
@@ -337,11 +338,36 @@ fn announcement(
             ),
         ),
     };
+    let is_open = matches!(
+        event,
+        Announcement::Opened | Announcement::OpenedWithPassword { .. }
+    );
+    let reviewers = request_text::reviewers(request);
+    let (about, headline) = match reviewers {
+        Some(_) if is_open => (
+            (says.glass_broken_subject)(target),
+            paragraphs(&[
+                (says.glass_broken)(&text.requester_name, &role, target),
+                (says.end_it)(&text.request_id),
+                headline,
+            ]),
+        ),
+        _ => (about, headline),
+    };
+    let is_over = matches!(
+        event,
+        Announcement::Closed { .. } | Announcement::EndedRoleStillOpen { .. }
+    );
+    let review = reviewers
+        .filter(|_| is_open || is_over)
+        .map(|reviewers| (says.review_it)(&text.requester_name, &reviewers, &text.request_id))
+        .unwrap_or_default();
     let body = [
         headline,
         ending(texts, request),
         to_the_reader.to_owned(),
         next_steps,
+        review,
         facts(texts, &text, Facts::ToRemember),
         reason(texts, &text),
         decisions(texts, &text.decisions),

@@ -31,6 +31,10 @@ impl RequestView {
             requester: person(&request.requester),
             requester_is_verified: !request.requester_proof.is_claim(),
             ending: None,
+            reviewers: request
+                .break_glass
+                .as_ref()
+                .map(|it| it.reviewers.iter().map(person).collect()),
             reason: request.reason.clone(),
             credential: request.credential,
             window: match settled {

@@ -246,6 +246,9 @@ fn standing<'a>(
     let of_grant = texts.of_grant(&request.grant);
     let (tone, sentence) = match stage {
         Stage::Waiting => (Tone::Info, says.still_waits),
+        Stage::Open if request.reviewers.is_some() => {
+            (Tone::Warn, says.already_open_without_approval)
+        }
         Stage::Approved => (Tone::Good, says.already_approved),
         Stage::Open => (Tone::Good, of_grant.already_open),
         Stage::Closing => (Tone::Info, of_grant.closing_now),

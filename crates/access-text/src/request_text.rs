@@ -125,10 +125,20 @@ impl RequestText {
             texts.request.deadline_passed.to_owned()
         };
         let says = texts.of_grant(&request.grant);
-        let rule = (texts.request.approvals_needed)(request.required_approvals, &approvers);
+        let requester_name = line(&request.requester.name);
+        let (rule, progress) = match reviewers(request) {
+            None => (
+                (texts.request.approvals_needed)(request.required_approvals, &approvers),
+                (texts.request.progress)(n_approved, request.required_approvals),
+            ),
+            Some(reviewers) => (
+                (texts.request.without_approval)(&requester_name, &reviewers),
+                (texts.request.opened_without_approval)(&requester_name),
+            ),
+        };
         Self {
             requester: person(texts, &request.requester),
-            requester_name: line(&request.requester.name),
+            requester_name,
             proof,
             proof_hint,
             role: name(&request.role),
@@ -157,7 +167,7 @@ impl RequestText {
             extension: extension(texts, request, now),
             rule_sentence: (texts.words.sentence)(&rule),
             rule,
-            progress: (texts.request.progress)(n_approved, request.required_approvals),
+            progress,
             is_waiting,
             decide_by: moment(request.decide_by),
             decide_note,
@@ -220,7 +230,9 @@ fn person(texts: &Texts, person: &PersonView) -> String {
 
 fn decision_text(texts: &Texts, request: &RequestView, decision: &DecisionView) -> DecisionText {
     let name = line(&decision.person.name);
-    let said = if decision.approved {
+    let said = if request.reviewers.is_some() {
+        (texts.request.opened_without_approval)(&name)
+    } else if decision.approved {
         (texts.request.approved_by)(&name)
     } else {
         (texts.request.rejected_by)(&name)
@@ -235,6 +247,12 @@ fn decision_text(texts: &Texts, request: &RequestView, decision: &DecisionView) 
             .unwrap_or_default(),
         comment: lines(&decision.comment),
     }
+}
+
+/// The names of those who must review it, if it is opened without approval.
+pub(crate) fn reviewers(request: &RequestView) -> Option<Vec<String>> {
+    let reviewers = request.reviewers.as_ref()?;
+    Some(reviewers.iter().map(|it| line(&it.name)).collect())
 }
 
 /// The most names in one sentence.

@@ -123,6 +123,9 @@ pub(crate) struct RequestTexts {
     pub(crate) progress: fn(n_approved: usize, n_required: usize) -> String,
     pub(crate) approved_by: fn(name: &str) -> String,
     pub(crate) rejected_by: fn(name: &str) -> String,
+    /// In place of an approval, and of the rule about approvals, where the glass was broken.
+    pub(crate) opened_without_approval: fn(requester: &str) -> String,
+    pub(crate) without_approval: fn(requester: &str, reviewers: &[String]) -> String,
     pub(crate) request_id: &'static str,
     pub(crate) next: &'static str,
     pub(crate) next_is_open_for: fn(requester: &str) -> String,
@@ -233,6 +236,7 @@ pub(crate) struct OutcomeTexts {
     pub(crate) already_by_you: fn(at: &str) -> String,
     pub(crate) already_by: fn(names: &[String], at: &str) -> String,
     pub(crate) already_approved: &'static str,
+    pub(crate) already_open_without_approval: &'static str,
     pub(crate) already_ended: &'static str,
     pub(crate) already_rejected: &'static str,
     pub(crate) already_refused: &'static str,
@@ -282,6 +286,11 @@ pub(crate) struct MessageTexts {
     pub(crate) already_handled: &'static str,
     /// The same under a rejection.
     pub(crate) already_rejected: &'static str,
+    /// To everybody concerned, when a window was opened without approval.
+    pub(crate) glass_broken_subject: fn(target: &str) -> String,
+    pub(crate) glass_broken: fn(requester: &str, role: &str, target: &str) -> String,
+    pub(crate) end_it: fn(request_id: &str) -> String,
+    pub(crate) review_it: fn(requester: &str, reviewers: &[String], request_id: &str) -> String,
     pub(crate) read_password: &'static str,
     /// In the place of a new password.
     pub(crate) same_password: &'static str,

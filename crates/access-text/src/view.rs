@@ -109,6 +109,8 @@ pub struct RequestView {
     pub requester_is_verified: bool,
     /// Who ended it before its time, if somebody did.
     pub ending: Option<EndingView>,
+    /// Who must review it, if it is opened without approval.
+    pub reviewers: Option<Vec<PersonView>>,
     /// Why, as the requester wrote it.
     pub reason: String,
     /// Whose password opens the role.

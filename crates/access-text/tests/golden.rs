@@ -53,6 +53,7 @@ fn request() -> RequestView {
         requester: person("riko", "Riko Example"),
         requester_is_verified: false,
         ending: None,
+        reviewers: None,
         reason: "The nightly settlement is stuck on a lock since 05:10.\nEnd the blocking session and restart the job, \
                  see ticket OPS-1234."
             .to_owned(),
@@ -128,6 +129,22 @@ fn ending() -> EndingView {
 }
 
 /// Taken back while Bob's approval was there.
+fn without_approval() -> RequestView {
+    let request = request();
+    RequestView {
+        requester_is_verified: true,
+        required_approvals: 1,
+        reviewers: Some(vec![bob(), person("sato", "Sato Example")]),
+        decisions: vec![approval(
+            request.requester.clone(),
+            "2026-11-22T10:00:00Z",
+            "",
+        )],
+        credential: access_core::RoleCredential::PerWindow,
+        ..request
+    }
+}
+
 fn cancelled() -> RequestView {
     RequestView {
         ending: Some(ending()),
@@ -668,6 +685,13 @@ fn pages_that_offer_to_end_it() {
             now(),
         ),
         ("end_open", approved(), Stage::Open, Some(true), during),
+        (
+            "end_open_without_approval",
+            without_approval(),
+            Stage::Open,
+            Some(true),
+            during,
+        ),
         ("end_closing", cancelled(), Stage::Closing, None, during),
         ("end_cancelled", cancelled(), Stage::Cancelled, None, now()),
     ] {
@@ -888,6 +912,12 @@ fn announcements() {
     let with_password = Announcement::OpenedWithPassword { read_it };
     check_message("opened_with_password", |texts| {
         announce(texts, &per_window, &with_password, start)
+    });
+    check_message("opened_without_approval", |texts| {
+        announce(texts, &without_approval(), &Announcement::Opened, start)
+    });
+    check_message("closed_without_approval", |texts| {
+        announce(texts, &without_approval(), &closed(later, &[]), later)
     });
     check_message("closed", |texts| {
         announce(texts, &approved(), &closed(later, &[]), later)

@@ -46,6 +46,7 @@ fn request(text: &str) -> RequestView {
         },
         requester_is_verified: false,
         ending: None,
+        reviewers: None,
         reason: text.to_owned(),
         window: WindowView::Fixed {
             start: now() + hour,

@@ -128,6 +128,7 @@ fn requests() -> Vec<RequestView> {
                 other_windows: others(),
                 requester_is_verified: false,
                 ending: None,
+                reviewers: None,
                 requester: person("hanako", "鈴木花子"),
                 reason: "夜間バッチの障害対応です。".to_owned(),
                 grant: access_core::Grant::Login,

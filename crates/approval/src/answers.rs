@@ -3,7 +3,7 @@
 use access_aws::table::StoredRequest;
 use access_core::decision::CannotApprove;
 use access_core::overlap::Holder;
-use access_core::{Decision, Ending, Fault, Nobody, PersonId, RequestId, Verdict, Vote};
+use access_core::{Decision, Ending, Fault, Nobody, PersonId, RequestId, Review, Verdict, Vote};
 use chrono::{DateTime, SecondsFormat, Utc};
 use lambda_shell::http::json_answer;
 use serde_json::{Value, json};
@@ -133,6 +133,53 @@ pub(crate) fn may_not_end() -> Value {
         403,
         "may_not_end",
         "only its requester, its approvers and the role's operators may end a request",
+    )
+}
+
+/// From here on the requester may break the glass again.
+pub(crate) fn reviewed(id: &RequestId, review: &Review) -> Value {
+    let body = json!({"status": "reviewed", "request_id": id, "reviewed_by": review.by.id, "at": review.at});
+    json_answer(200, &body)
+}
+
+pub(crate) fn already_reviewed(review: &Review) -> Value {
+    let message = format!(
+        "already reviewed by {}, at {}",
+        review.by.name,
+        moment(review.at)
+    );
+    refused(409, "already_reviewed", &message)
+}
+
+pub(crate) fn nothing_to_review() -> Value {
+    refused(
+        409,
+        "nothing_to_review",
+        "this request opened nothing without approval; there is nothing to review",
+    )
+}
+
+pub(crate) fn not_over_yet() -> Value {
+    refused(
+        409,
+        "not_over_yet",
+        "review it when its window is closed; to end it now, send the same call to /end with a reason",
+    )
+}
+
+pub(crate) fn own_review() -> Value {
+    refused(
+        403,
+        "own_review",
+        "nobody reviews their own window; another of its reviewers must",
+    )
+}
+
+pub(crate) fn not_a_reviewer() -> Value {
+    refused(
+        403,
+        "not_a_reviewer",
+        "you are not among the reviewers of this role; its document in the catalogue keeps the list",
     )
 }
 

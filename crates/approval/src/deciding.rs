@@ -11,6 +11,8 @@ use access_core::{CannotApprove, Decision, Request, RequestId, Verdict, Vote, de
 use chrono::{DateTime, Utc};
 use lambda_shell::Failure;
 
+use crate::breaking;
+
 /// How often counting starts over because another vote came in between.
 const MAX_ROUNDS: usize = 10;
 
@@ -51,6 +53,8 @@ impl Deciding {
 
     /// What the state machine goes by: the recorded decision, or none yet.
     pub(crate) async fn settle(&self, id: &RequestId) -> Result<Outcome, Failure> {
+        let stored = self.table.request(id).await.map_err(failure)?;
+        breaking::seal(self, &stored).await?;
         let stored = self.decide(id).await.map_err(failure)?;
         Ok(match (stored.status, stored.window) {
             (Status::Pending, _) => {

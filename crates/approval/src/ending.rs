@@ -37,7 +37,8 @@ pub(crate) async fn by_call(
         return Ok(answers::may_not_end());
     };
     let mut faults = Faults::new();
-    let why = read_reason(body, &mut faults);
+    let missing = "say why you end it; the others read it";
+    let why = read_words(body, "reason", missing, &mut faults);
     let Some(why) = why.filter(|_| faults.is_empty()) else {
         return Ok(answers::faulty(faults.as_slice()));
     };
@@ -141,24 +142,27 @@ async fn tell_the_others(handler: &Handler, cancelled: &StoredRequest) -> Result
     .await
 }
 
-fn read_reason(body: &Value, faults: &mut Faults) -> Option<String> {
+/// The only field of a body, in which the caller has to write something; `missing` says what for.
+pub(crate) fn read_words(
+    body: &Value,
+    field: &'static str,
+    missing: &str,
+    faults: &mut Faults,
+) -> Option<String> {
     let mut object = Object::new(body, "$", faults)?;
-    let reason = object.text("reason", faults).map(str::trim);
+    let path = object.path_of(field);
+    let words = object.text(field, faults).map(str::trim);
     object.finish(faults);
-    let reason = reason?;
-    if reason.is_empty() {
-        faults.add(
-            FaultName::ReasonEmpty,
-            "$.reason",
-            "say why you end it; the others read it",
-        );
+    let words = words?;
+    if words.is_empty() {
+        faults.add(FaultName::ReasonEmpty, &path, missing);
     }
-    if reason.chars().count() > access_text::COMMENT_MAX_CHARS {
+    if words.chars().count() > access_text::COMMENT_MAX_CHARS {
         let message = format!(
-            "shorten the reason to {} characters",
+            "shorten it to {} characters",
             access_text::COMMENT_MAX_CHARS
         );
-        faults.add(FaultName::ReasonTooLong, "$.reason", message);
+        faults.add(FaultName::ReasonTooLong, &path, message);
     }
-    Some(reason.to_owned())
+    Some(words.to_owned())
 }

@@ -8,6 +8,7 @@ use access_contract::record::Part;
 use lambda_shell::RuntimeError;
 
 mod answers;
+mod breaking;
 mod deciding;
 mod ending;
 mod handler;

@@ -1,4 +1,5 @@
-//! Signed calls: deciding, by the same rule and with the same sealed vote as by link, and ending. Answered in JSON.
+//! Signed calls: deciding, by the same rule and with the same sealed vote as by link, ending, and reviewing what was opened
+//! without approval. Answered in JSON.
 
 use access_aws::Error;
 use access_aws::table::StoredRequest;
@@ -12,6 +13,7 @@ use lambda_shell::http::HttpCall;
 use serde_json::Value;
 
 use crate::answers;
+use crate::breaking;
 use crate::deciding::Voted;
 use crate::ending;
 use crate::handler::Handler;
@@ -19,12 +21,13 @@ use crate::handler::Handler;
 /// The routes, as the template names them.
 const DECISION: &str = "POST /requests/{id}/decision";
 const END: &str = "POST /requests/{id}/end";
+const REVIEW: &str = "POST /requests/{id}/review";
 
 /// The largest body that is read, in bytes: the longest comment takes a third of it when it is all escapes.
 const MAX_BODY_BYTES: usize = 16_384;
 
 pub(crate) fn is_ours(call: &HttpCall) -> bool {
-    [DECISION, END].contains(&call.route.as_str())
+    [DECISION, END, REVIEW].contains(&call.route.as_str())
 }
 
 /// Answers one signed call. Whatever breaks becomes an answer with a reference; the log has the rest.
@@ -60,10 +63,11 @@ async fn enter(handler: &Handler, call: &HttpCall) -> Result<Value, Error> {
     let Some(body) = call.json(MAX_BODY_BYTES) else {
         return Ok(answers::no_document(MAX_BODY_BYTES));
     };
-    if call.route == END {
-        return ending::by_call(handler, stored, person, caller, &body).await;
+    match call.route.as_str() {
+        END => ending::by_call(handler, stored, person, caller, &body).await,
+        REVIEW => breaking::review(handler, stored, person, caller, &body).await,
+        _ => decide(handler, stored, person, caller, &body).await,
     }
-    decide(handler, stored, person, caller, &body).await
 }
 
 async fn decide(

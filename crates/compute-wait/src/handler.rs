@@ -5,7 +5,7 @@ use access_aws::catalogue::Catalogue;
 use access_aws::table::Table;
 use access_contract::payload::{Answer, ComputeWait, Outcome};
 use access_contract::record::{By, Event};
-use access_core::{Faults, RequestDraft, RequestId, RequesterProof};
+use access_core::{Faults, RequestDraft, RequestId, RequesterProof, break_glass};
 use chrono::{DateTime, Utc};
 use lambda_shell::{Failure, Invocation};
 use serde_json::Value;
@@ -40,6 +40,13 @@ impl Handler {
             .requester
             .as_ref()
             .map(|person| By::requester(person, &requester_proof));
+        if draft.break_glass
+            && let Some(requester) = &draft.requester
+            && let Some(unreviewed) = self.table.missing_review(requester).await?
+            && unreviewed != request_id
+        {
+            faults.push(break_glass::review_is_missing(&unreviewed));
+        }
         let found = self.catalogue.find(&draft).await?;
         let Some(request) = draft.resolve(
             &found,

@@ -71,6 +71,11 @@ impl Handler {
             }
         };
         let people = self.catalogue.everybody().await?;
+        // Who breaks the glass stands in for the approvers, and is meant to.
+        let approved_by: &[_] = match request.break_glass {
+            Some(_) => &[],
+            None => approved_by,
+        };
         match judge(&request.requester.id, approved_by, &starts, &people) {
             Finding::Requester(start) => self.record(id, &start).await,
             Finding::NotShown if (self.now)() < request.requested_at + self.patience => {

@@ -12,13 +12,13 @@ use access_core::converge::carry_out::{self, Opening};
 use access_core::eligibility::{self, Eligible};
 use access_core::overlap::{self, InUse};
 use access_core::{
-    Fault, FaultName, Finding, Request, RequestId, Vote, Window, WindowSpec, decision, finding,
-    time,
+    Fault, FaultName, Finding, Request, RequestId, Vote, Window, WindowSpec, break_glass, decision,
+    finding, time,
 };
 use access_postgres::{Connection, RolePowers, RoleState, SystemIdentifier, WindowPassword};
 use chrono::{DateTime, Duration, Utc};
 use database_shell::{Located, Reach, RoleToClose, RoleToOpen, WindowsInTable, login_seen};
-use lambda_shell::{Failure, Invocation};
+use lambda_shell::{Failure, Invocation, Unit};
 use serde_json::Value;
 
 use crate::credential::{self, HandedOver};
@@ -43,6 +43,7 @@ pub(crate) struct Handler {
     pub(crate) end_schedules: EndSchedules,
     pub(crate) window_secrets: WindowSecretMaker,
     pub(crate) reach: Reach,
+    pub(crate) deployment: String,
     pub(crate) now: fn() -> DateTime<Utc>,
 }
 
@@ -67,7 +68,9 @@ impl Handler {
             .pin_server(id, &pin, &findings)
             .await
             .map_err(aws)?;
-        Ok(Outcome::Ready)
+        Ok(Outcome::Ready {
+            break_glass: stored.request.break_glass.is_some(),
+        })
     }
 
     /// What preflight would say of a dry run, and what would be done. No step takes its row for a request.
@@ -285,12 +288,24 @@ impl Handler {
             if let Some(in_use) = self.in_use(request, window).await? {
                 return self.refuse(id, vec![in_use.fault()]).await.map(Some);
             }
+            if request.break_glass.is_some()
+                && let Some(unreviewed) = self
+                    .table
+                    .missing_review(&request.requester.id)
+                    .await
+                    .map_err(aws)?
+                && unreviewed != *id
+            {
+                let fault = break_glass::review_is_missing(&unreviewed);
+                return self.refuse(id, vec![fault]).await.map(Some);
+            }
             let is_armed = self
                 .table
                 .arm(request, window, n_armed)
                 .await
                 .map_err(aws)?;
             if is_armed {
+                self.measure_broken_glass(request);
                 return Ok(None);
             }
             match self.table.request(id).await.map_err(aws)?.status {
@@ -310,6 +325,17 @@ impl Handler {
                 request.role.as_str()
             ),
         ))
+    }
+
+    /// Each window without approval raises an alarm.
+    fn measure_broken_glass(&self, request: &Request) {
+        if request.break_glass.is_some() {
+            lambda_shell::metrics(
+                &self.deployment,
+                &[("GlassBroken", Unit::Count, 1.0)],
+                (self.now)().timestamp_millis(),
+            );
+        }
     }
 
     /// Whether somebody else has the role during `window`.
@@ -472,7 +498,11 @@ impl Handler {
         let request = &stored.request;
         let mut votes = Vec::new();
         for sealed in self.table.votes(&request.request_id).await.map_err(aws)? {
-            let text = seal::sealed_text(&request.request_id, &stored.digest, &sealed.vote);
+            let sealed_text = match request.break_glass {
+                Some(_) => seal::break_glass_text,
+                None => seal::sealed_text,
+            };
+            let text = sealed_text(&request.request_id, &stored.digest, &sealed.vote);
             if self
                 .vote_key
                 .verify(&text, &seal::decode(&sealed.seal))

@@ -54,6 +54,7 @@ async fn main() -> Result<(), RuntimeError> {
             environment("LATCHKEY_OWN_ROLE_ARN")?,
         ),
         reach: Reach::new(&config),
+        deployment: environment("LATCHKEY_DEPLOYMENT")?,
         now: chrono::Utc::now,
     };
     lambda_shell::serve(|invocation| handler.handle(invocation)).await

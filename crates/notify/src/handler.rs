@@ -1,5 +1,7 @@
 //! One message for each person and event, at least once and as a rule not twice.
 
+use std::collections::BTreeSet;
+
 use access_aws::catalogue::Catalogue;
 use access_aws::message::{ChatTopic, Topic};
 use access_aws::schedule::{Notice, NoticeSchedules};
@@ -10,7 +12,7 @@ use access_contract::record::Event as Record;
 use access_contract::{ErrorName, Link, Purpose, Status};
 use access_core::request::PersonRef;
 use access_core::subscription::{self, Reach};
-use access_core::{Language, PersonId, RequestId, handover, notice};
+use access_core::{Language, PersonId, Request, RequestId, handover, notice};
 use access_text::{Announcement, ChatNote, Message, PersonView, RequestView, Texts};
 use chrono::{DateTime, Duration, Utc};
 use lambda_shell::{Failure, Invocation, Unit};
@@ -293,7 +295,10 @@ impl Handler {
         let request = &stored.request;
         let requester = &request.requester;
         let mut unsent = Unsent::default();
-        for to in request.who_only_end_it().chain(&request.approvers) {
+        if event == Event::Opened {
+            self.note_unreachable(request, &mut unsent).await;
+        }
+        for to in concerned(request) {
             let sent = async {
                 let known = self.table.was_sent(id, event.as_str(), &to.id).await?
                     || self.is_spared(&stored, event, &to.id).await?;
@@ -339,6 +344,29 @@ impl Handler {
         }
         self.check(id, unsent).await?;
         Ok(Outcome::Announced)
+    }
+
+    /// Everybody concerned is told when a window opens without approval: a message to somebody without a subscription
+    /// reaches nobody, and SNS says nothing of it.
+    async fn note_unreachable(&self, request: &Request, unsent: &mut Unsent) {
+        if request.break_glass.is_none() {
+            return;
+        }
+        let reach = match tokio::time::timeout(REACH_LIMIT, self.reach()).await {
+            Ok(Ok(reach)) => reach,
+            Ok(Err(error)) => {
+                return tracing::error!("who is reached is not known: {error}");
+            }
+            Err(_) => {
+                return tracing::error!("who is reached is not known: SNS did not say in time");
+            }
+        };
+        let concerned: Vec<_> = concerned(request).into_iter().cloned().collect();
+        for person in reach.unreachable(&concerned) {
+            let why = "no subscription of the topic is theirs".to_owned();
+            let error = access_aws::Error::Message(why);
+            unsent.note(Event::Opened.as_str(), &person.id, Err(error));
+        }
     }
 
     /// Approvers who were never asked, and operators who never heard of it, need not hear that it was refused before
@@ -530,6 +558,19 @@ impl Unsent {
             )),
         }
     }
+}
+
+/// Everybody who hears what becomes of it, each once: where it is opened without approval, its reviewers too.
+fn concerned(request: &Request) -> Vec<&PersonRef> {
+    let reviewers = request.break_glass.iter().flat_map(|it| &it.reviewers);
+    let mut concerned: Vec<_> = request
+        .who_only_end_it()
+        .chain(&request.approvers)
+        .chain(reviewers)
+        .collect();
+    let mut seen = BTreeSet::new();
+    concerned.retain(|person| seen.insert(&person.id));
+    concerned
 }
 
 fn announcement(stored: &StoredRequest, event: Event) -> Result<Announcement, Failure> {

@@ -543,7 +543,7 @@ fn outcomes() -> BTreeMap<String, BTreeSet<String>> {
             request_id: serde_json::from_value(json!("r-0123456789abcdef")).unwrap(),
         },
         Outcome::Refused { faults: Vec::new() },
-        Outcome::Ready,
+        Outcome::Ready { break_glass: false },
         Outcome::Asked { n_asked: 1 },
         Outcome::Announced,
         Outcome::Waiting,

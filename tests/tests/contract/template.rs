@@ -245,7 +245,7 @@ fn rights_on_the_table_name_the_rows() {
 }
 
 /// What each method of `access_aws::table::Table` does in the table.
-const RIGHTS_OF_METHODS: [(&str, &[&str]); 38] = [
+const RIGHTS_OF_METHODS: [(&str, &[&str]); 41] = [
     (
         "create_request",
         &[
@@ -302,9 +302,23 @@ const RIGHTS_OF_METHODS: [(&str, &[&str]); 38] = [
         &[
             "PutItem record#*",
             "PutItem windows#*",
+            "PutItem review#*",
             "UpdateItem request#*",
             "UpdateItem armed#*",
         ],
+    ),
+    ("missing_review", &["GetItem review#*"]),
+    (
+        "record_review",
+        &[
+            "PutItem record#*",
+            "DeleteItem review#*",
+            "UpdateItem request#*",
+        ],
+    ),
+    (
+        "record_broken_glass",
+        &["PutItem record#*", "PutItem vote#*", "UpdateItem request#*"],
     ),
     (
         "adopt_window",
@@ -558,6 +572,8 @@ fn the_deciding_rights_have_one_holder() {
         ("dynamodb:Query requests-of#*".to_owned(), "FrontDoorRole"),
         ("dynamodb:GetItem dry-run#*".to_owned(), "EnableLoginRole"),
         ("dynamodb:UpdateItem asked#*".to_owned(), "ComputeWaitRole"),
+        ("dynamodb:PutItem review#*".to_owned(), "EnableLoginRole"),
+        ("dynamodb:DeleteItem review#*".to_owned(), "ApprovalRole"),
         (
             "dynamodb:PutItem confirmed#*".to_owned(),
             "ConfirmRequesterRole",
@@ -774,10 +790,16 @@ fn metrics_of(function: &str) -> BTreeSet<String> {
 }
 
 fn our_metrics() -> BTreeSet<String> {
-    ["reconcile", "disable-login", "notify", "confirm-requester"]
-        .into_iter()
-        .flat_map(metrics_of)
-        .collect()
+    [
+        "reconcile",
+        "disable-login",
+        "notify",
+        "confirm-requester",
+        "enable-login",
+    ]
+    .into_iter()
+    .flat_map(metrics_of)
+    .collect()
 }
 
 #[test]
@@ -863,6 +885,12 @@ fn what_needs_a_person_has_an_alarm() {
             "a registered role was renamed, dropped or made anew",
             "Latchkey",
             "RolesChanged",
+            "AWS::StackName",
+        ),
+        (
+            "a role was opened without approval",
+            "Latchkey",
+            "GlassBroken",
             "AWS::StackName",
         ),
         (

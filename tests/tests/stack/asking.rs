@@ -34,14 +34,14 @@ fn refused(answer: &Answer, status: u16, error: &str) {
 }
 
 /// Reads or writes the table as only an administrator can.
-async fn row(stack: &Stack, pk: &str, sk: &str) -> Value {
+pub(super) async fn row(stack: &Stack, pk: &str, sk: &str) -> Value {
     let key = json!({ "pk": { "S": pk }, "sk": { "S": sk } }).to_string();
     let table = stack.output("TableName").unwrap();
     let call = ["dynamodb", "get-item", "--table-name", table, "--key", &key];
     stack.aws().aws(&call).await.unwrap()["Item"].clone()
 }
 
-async fn put_row(stack: &Stack, item: &Value) {
+pub(super) async fn put_row(stack: &Stack, item: &Value) {
     let table = stack.output("TableName").unwrap();
     let item = item.to_string();
     let call = [

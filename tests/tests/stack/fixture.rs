@@ -17,7 +17,7 @@ use xtask::stack::{APPROVERS, Ended, Execution, REQUESTER, Stack};
 pub(super) const SOON: Duration = Duration::from_secs(120);
 /// Long enough for a test to look around in it on a busy machine.
 pub(super) const WINDOW: Duration = Duration::from_secs(10);
-const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
+pub(super) const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
 /// Taken for writing by a test that must be the only one.
