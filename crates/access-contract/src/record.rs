@@ -140,6 +140,15 @@ pub enum Event {
         /// CloudTrail's id of the event; empty if the front door had verified them.
         event_id: String,
     },
+    /// Somebody was refused what they called for: to decide, to end or to review.
+    CallRefused {
+        /// The route, such as `POST /requests/{id}/decision`.
+        route: String,
+        /// The error's name.
+        error: String,
+        /// The sentence that they were told.
+        message: String,
+    },
     /// Somebody voted.
     Voted {
         /// What.

@@ -64,6 +64,14 @@ fn lines() -> Vec<String> {
         ),
         (
             Part::Approval,
+            Event::CallRefused {
+                route: "POST /requests/{id}/decision".to_owned(),
+                error: "own_request".to_owned(),
+                message: "nobody approves their own request".to_owned(),
+            },
+        ),
+        (
+            Part::Approval,
             Event::Voted {
                 verdict: Verdict::Approve,
                 comment: "ok".to_owned(),

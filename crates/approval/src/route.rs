@@ -4,12 +4,13 @@
 use access_aws::Error;
 use access_aws::table::StoredRequest;
 use access_contract::ErrorName;
+use access_contract::record::{By, Event};
 use access_core::document::Object;
 use access_core::{
     FaultName, Faults, Narrowing, Person, RequestId, Verdict, Vote, principal, time,
 };
 use chrono::{DateTime, Utc};
-use lambda_shell::http::HttpCall;
+use lambda_shell::http::{self, HttpCall};
 use serde_json::Value;
 
 use crate::answers;
@@ -32,10 +33,30 @@ pub(crate) fn is_ours(call: &HttpCall) -> bool {
 
 /// Answers one signed call. Whatever breaks becomes an answer with a reference; the log has the rest.
 pub(crate) async fn answer(handler: &Handler, call: &HttpCall, reference: &str) -> Value {
-    enter(handler, call).await.unwrap_or_else(|error| {
+    let answer = enter(handler, call).await.unwrap_or_else(|error| {
         tracing::error!(reference, error = error.name().as_str(), "{error}");
         answers::trouble(reference)
-    })
+    });
+    if let Err(error) = record_refusal(handler, call, &answer).await {
+        tracing::error!(reference, "not in the record: {error}");
+    }
+    answer
+}
+
+/// Who was refused what: it changes nothing else.
+async fn record_refusal(handler: &Handler, call: &HttpCall, answer: &Value) -> Result<(), Error> {
+    let (Some(caller), Some((error, message))) = (&call.caller, http::refusal(answer)) else {
+        return Ok(());
+    };
+    let id = RequestId::new(call.path_parameter("id").unwrap_or_default()).ok();
+    let refused = Event::CallRefused {
+        route: call.route.clone(),
+        error,
+        message,
+    };
+    let by = By::principal(caller);
+    let table = &handler.deciding.table;
+    table.record(id.as_ref(), Some(by), refused).await
 }
 
 /// Who calls, and about which request.

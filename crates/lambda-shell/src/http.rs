@@ -125,9 +125,36 @@ pub fn json_answer(status: u16, body: &Value) -> Value {
     })
 }
 
+/// The `error` and `message` of a [`json_answer`] that refuses the caller something.
+#[must_use]
+pub fn refusal(answer: &Value) -> Option<(String, String)> {
+    let status = answer["statusCode"].as_u64()?;
+    let body: Value = serde_json::from_str(answer["body"].as_str()?).ok()?;
+    let said = |field: &str| body[field].as_str().map(str::to_owned);
+    (400..500)
+        .contains(&status)
+        .then_some((said("error")?, said("message")?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_is_known_by_its_status() {
+        let body = json!({"error": "own_request", "message": "nobody approves their own request"});
+        let refused = json_answer(403, &body);
+        let (error, message) = refusal(&refused).unwrap();
+        assert_eq!(
+            (error.as_str(), message.as_str()),
+            ("own_request", "nobody approves their own request")
+        );
+        assert_eq!(
+            refusal(&json_answer(200, &json!({"status": "recorded"}))),
+            None
+        );
+        assert_eq!(refusal(&json_answer(503, &body)), None);
+    }
 
     fn event() -> Value {
         json!({

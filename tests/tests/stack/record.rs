@@ -6,7 +6,7 @@ use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
 use xtask::callback;
 use xtask::ministack::Keys;
-use xtask::stack::{REQUESTER, Stack};
+use xtask::stack::{APPROVERS, REQUESTER, Stack};
 
 use super::fixture::{
     SOON, alone_on_stack, ask, ask_for, file, new_role, on_stack, outcome, request_id, until_open,
@@ -107,7 +107,8 @@ fn a_window_from_request_to_closed_leaves_exactly_its_lines() {
         assert_eq!(
             messages,
             [
-                "asked", "asked", "opened", "opened", "opened", "closed", "closed", "closed"
+                "asked", "asked", "accepted", "opened", "opened", "opened", "closed", "closed",
+                "closed"
             ]
         );
         let of = |event: &str| lines.iter().find(|line| line["event"] == event).unwrap();
@@ -209,6 +210,13 @@ fn a_window_that_is_given_back_says_by_whom() {
             message.is_about(&role) && message.subject.contains("login closed")
         };
         inbox.next(SOON, is_closed).await.unwrap();
+        // Who is refused is recorded too.
+        let url = format!("{}/{id}/decision", stack.output("RequestsUrl").unwrap());
+        let approve = json!({ "verdict": "approve" }).to_string();
+        let alice = stack.keys_of(APPROVERS[0]).unwrap();
+        let answer = callback::call(Some(alice), "POST", &url, &[], &approve);
+        let answer = answer.await.unwrap();
+        assert_eq!(answer.status, 409, "{answer:?}");
         let lines = lines(stack, &keys, &id).await;
         assert_eq!(
             summary(&lines).0[4..],
@@ -217,8 +225,17 @@ fn a_window_that_is_given_back_says_by_whom() {
                 "opened",
                 "window_ended",
                 "ended_by_person",
-                "closed"
+                "closed",
+                "call_refused"
             ]
+        );
+        let refused = lines.last().unwrap();
+        assert_eq!(refused["error"], "already_decided");
+        assert!(
+            refused["by"]["principal"]
+                .as_str()
+                .unwrap()
+                .ends_with(APPROVERS[0])
         );
         let by = lines
             .iter()
