@@ -13,6 +13,7 @@ mod postgres {
     mod drift;
     mod fixture;
     mod looking;
+    mod membership;
     mod names;
     mod opening;
     mod passwords;

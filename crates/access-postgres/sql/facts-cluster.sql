@@ -19,9 +19,10 @@ SELECT fact FROM (
            END) AS fact
     FROM pg_roles r LEFT JOIN latchkey.registered() AS g(role_name) ON g.role_name = r.rolname::text
   UNION ALL
+  -- What windows give is left out here too: latchkey_owner grants registered memberships only, and without ADMIN.
   SELECT concat_ws(' ', 'membership', m.member::regrole, 'in', m.roleid::regrole, 'by', m.grantor::regrole,
            to_jsonb(m) - 'oid' - 'roleid' - 'member' - 'grantor')
-    FROM pg_auth_members m
+    FROM pg_auth_members m WHERE m.grantor::regrole::text <> 'latchkey_owner' OR m.admin_option
   UNION ALL
   -- Settings of one's own, which have a dot in their names, may hold secrets: of them only a digest.
   SELECT concat_ws(' ', 'setting of', CASE s.setrole WHEN 0 THEN 'every role' ELSE s.setrole::regrole::text END,

@@ -5,22 +5,26 @@
 --   psql "dbname=latchkey ..." -v ON_ERROR_STOP=1 -f install.sql
 --   \password latchkey_opener        \password latchkey_closer    -- or: GRANT rds_iam TO latchkey_opener, latchkey_closer;
 --   SELECT latchkey.register('breakglass', '8 hours');            -- for each role, with the longest window you allow
+--   SELECT latchkey.register_membership('riko-dba', 'dba', 'riko', '8 hours');  -- for each user who may become a member
 --
 -- Run it as the RDS master user (CREATEROLE, owner of the database) or as a superuser. On PostgreSQL 16 and later the
 -- master needs the ADMIN option on each role to be registered; it has it on the roles it created.
 --
 -- What comes of it:
 --   latchkey_owner   cannot log in; owns the functions that alter a registered role
---   latchkey_killer  cannot log in; has the rights of the registered roles and owns the one function that ends sessions
---   latchkey_opener  logs in; may execute open, extend, narrow, close, sweep, and what only looks, and nothing else
+--   latchkey_killer  cannot log in; has the rights of the registered roles and users and owns what ends their sessions
+--   latchkey_opener  logs in; may execute open, open_membership, extend, narrow, close, sweep, and what only looks
 --   latchkey_closer  logs in; may execute narrow, close, sweep, and what only looks: it can never open
 -- The last two have no membership, no attribute and no right on any table. Every function acts on registered roles only,
 -- by OID, and takes the name as text, because a comparison as type name would cut it at 63 bytes and hit another role.
 --
+-- Two kinds of access share one list of names. A role that is registered is opened by LOGIN. A membership that is registered
+-- is opened by GRANT: for a window, its user may act as its role. extend, narrow, close, state and sweep take either name.
+--
 -- SQLSTATEs that are raised here: 42704 not registered, 22023 end out of range, 55006 prepared transaction,
 -- LK001 the role changed its identity, LK002 it could undo its own window, LK003 it can log in,
 -- LK004 it cannot be registered or unregistered, LK005 somebody took LOGIN from it by hand, LK006 it can log in with
--- another password, LK007 not a SCRAM verifier.
+-- another password, LK007 not a SCRAM verifier, LK008 the user is a member without Latchkey.
 BEGIN;
 SET LOCAL client_min_messages = warning;
 SET LOCAL search_path = pg_catalog, pg_temp;
@@ -93,6 +97,25 @@ GRANT SELECT ON TABLE latchkey.target TO latchkey_killer;
 -- The password that was made for a window: a fingerprint of it while it stands, and why it could not be taken away.
 ALTER TABLE latchkey.target ADD COLUMN IF NOT EXISTS password_id text, ADD COLUMN IF NOT EXISTS password_kept text;
 
+-- PostgreSQL ends no membership by itself, so the end stands here. A session that began at gone_since or before may still
+-- act as the role, by a SET ROLE that it did in time: '-infinity' before the first window, 'infinity' during one.
+CREATE TABLE IF NOT EXISTS latchkey.membership (
+  name          name        PRIMARY KEY,
+  role_name     name        NOT NULL,
+  role_oid      oid         NOT NULL,
+  user_name     name        NOT NULL,
+  user_oid      oid         NOT NULL,
+  max_window    interval    NOT NULL,
+  open_until    timestamptz,
+  gone_since    timestamptz NOT NULL DEFAULT '-infinity',
+  registered_by name        NOT NULL,
+  registered_at timestamptz NOT NULL,
+  UNIQUE (role_oid, user_oid)
+);
+COMMENT ON TABLE latchkey.membership IS 'The memberships Latchkey may give and take; written by its functions only.';
+REVOKE ALL ON TABLE latchkey.membership FROM PUBLIC;
+GRANT SELECT ON TABLE latchkey.membership TO latchkey_killer;
+
 -- Openings by the DBA in an outage, when nobody can be asked. reconcile adopts them as windows.
 CREATE TABLE IF NOT EXISTS latchkey.opening_by_hand (
   role_oid    oid         NOT NULL,
@@ -119,6 +142,19 @@ DROP FUNCTION IF EXISTS latchkey.openings_by_hand(text);
 DROP FUNCTION IF EXISTS latchkey.registered_oid(text);
 DROP FUNCTION IF EXISTS latchkey.register(text, interval, int);
 DROP FUNCTION IF EXISTS latchkey.unregister(text);
+DROP FUNCTION IF EXISTS latchkey.open_membership(text, text, text, timestamptz);
+DROP FUNCTION IF EXISTS latchkey.close_membership(text);
+DROP FUNCTION IF EXISTS latchkey.membership(text);
+DROP FUNCTION IF EXISTS latchkey.membership_is_unsafe(oid, oid);
+DROP FUNCTION IF EXISTS latchkey.is_membership(text);
+DROP FUNCTION IF EXISTS latchkey.register_membership(text, text, text, interval);
+DROP FUNCTION IF EXISTS latchkey.unregister_membership(text);
+
+-- Whether this name is a registered membership's, compared to the last byte.
+CREATE FUNCTION latchkey.is_membership(p_name text) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT EXISTS (SELECT FROM latchkey.membership m WHERE m.name::text = p_name)
+$$;
 
 -- The OID of a registered name, compared to the last byte.
 CREATE FUNCTION latchkey.registered_oid(p_role text) RETURNS oid
@@ -206,40 +242,55 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT latchkey.open(p_role, p_until, NULL, NULL)
 $$;
 
--- Moves the end of a login to a later one within the registered limit. It gives no LOGIN, so it cannot undo a NOLOGIN that
--- somebody has made by hand, even at the same moment.
+-- Moves the end of an opening to a later one within the registered limit. It gives no LOGIN and grants nothing, so it cannot
+-- undo a NOLOGIN or a REVOKE that somebody has made by hand, even at the same moment.
 CREATE FUNCTION latchkey.extend(p_role text, p_until timestamptz) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  v_oid    oid := latchkey.registered_oid(p_role);
-  v_target latchkey.target;
-  v_end    timestamptz;
+  v_oid        oid;
+  v_max_window interval;
+  v_limit      int;
+  v_end        timestamptz;
 BEGIN
-  IF NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = v_oid AND r.rolname::text = p_role) THEN
-    RAISE EXCEPTION 'role was renamed, dropped or re-created since it was registered' USING ERRCODE = 'LK001';
+  IF latchkey.is_membership(p_role) THEN
+    SELECT m.max_window INTO v_max_window FROM latchkey.membership m WHERE m.name::text = p_role;
+  ELSE
+    v_oid := latchkey.registered_oid(p_role);
+    IF NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = v_oid AND r.rolname::text = p_role) THEN
+      RAISE EXCEPTION 'role was renamed, dropped or re-created since it was registered' USING ERRCODE = 'LK001';
+    END IF;
+    SELECT t.max_window, t.max_connections INTO v_max_window, v_limit FROM latchkey.target t WHERE t.role_oid = v_oid;
   END IF;
-  SELECT t.* INTO v_target FROM latchkey.target t WHERE t.role_oid = v_oid;
   IF p_until IS NULL OR NOT isfinite(p_until)
-     OR p_until <= clock_timestamp() OR p_until > clock_timestamp() + v_target.max_window THEN
+     OR p_until <= clock_timestamp() OR p_until > clock_timestamp() + v_max_window THEN
     RAISE EXCEPTION 'end of window is in the past or out of range' USING ERRCODE = '22023';
   END IF;
-  EXECUTE format('ALTER ROLE %I CONNECTION LIMIT %s', p_role, v_target.max_connections);
+  IF v_oid IS NULL THEN
+    UPDATE latchkey.membership m SET open_until = p_until WHERE m.name::text = p_role AND m.open_until < p_until;
+    RETURN;
+  END IF;
+  EXECUTE format('ALTER ROLE %I CONNECTION LIMIT %s', p_role, v_limit);
   SELECT r.rolvaliduntil INTO v_end FROM pg_roles r WHERE r.oid = v_oid;
   IF v_end < p_until THEN
     EXECUTE format('ALTER ROLE %I VALID UNTIL %L', p_role, p_until);
   END IF;
 END $$;
 
--- Moves the end of a login back, by OID: when a window ends early under one that is shorter. Never waits long.
+-- Moves the end of an opening back, by OID: when a window ends early under one that is shorter. Never waits long.
 CREATE FUNCTION latchkey.narrow(p_role text, p_until timestamptz) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '3s' AS $$
 DECLARE
-  v_oid  oid := latchkey.registered_oid(p_role);
+  v_oid  oid;
   v_name text;
 BEGIN
   IF p_until IS NULL THEN
     RAISE EXCEPTION 'no end was given' USING ERRCODE = '22023';
   END IF;
+  IF latchkey.is_membership(p_role) THEN
+    UPDATE latchkey.membership m SET open_until = p_until WHERE m.name::text = p_role AND m.open_until > p_until;
+    RETURN;
+  END IF;
+  v_oid := latchkey.registered_oid(p_role);
   SELECT r.rolname::text INTO v_name FROM pg_roles r
    WHERE r.oid = v_oid AND coalesce(r.rolvaliduntil, 'infinity') > p_until;
   IF FOUND THEN
@@ -252,14 +303,18 @@ END $$;
 -- A password that was made for a window goes with it; one that the DBA set is left alone.
 --   55P03  a session of the role holds its own row (BEGIN; ALTER ROLE CURRENT_USER PASSWORD ...)
 --   XX000  "tuple concurrently updated": that session has just committed
--- After both: sweep with force, and close again.
+-- After both: sweep with force, and close again. For a membership: close_membership.
 CREATE FUNCTION latchkey.close(p_role text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '3s' AS $$
 DECLARE
-  v_oid  oid := latchkey.registered_oid(p_role);
+  v_oid  oid;
   v_name text;
   v_kept text;
 BEGIN
+  IF latchkey.is_membership(p_role) THEN
+    RETURN latchkey.close_membership(p_role);
+  END IF;
+  v_oid := latchkey.registered_oid(p_role);
   SELECT r.rolname::text INTO v_name FROM pg_roles r WHERE r.oid = v_oid;
   IF NOT FOUND THEN
     RETURN true;
@@ -289,7 +344,8 @@ BEGIN
   RETURN (SELECT NOT r.rolcanlogin FROM pg_roles r WHERE r.oid = v_oid);
 END $$;
 
--- What this server knows of a registered role. Changes nothing and works on a standby.
+-- What this server knows of a registered role. Changes nothing and works on a standby. Of a membership, can_login is whether
+-- the user is a member; role_oid is the role's, and members is by whom or through what the user is one beside Latchkey.
 CREATE FUNCTION latchkey.state(p_role text,
   OUT role_oid oid, OUT current_name text, OUT name_taken boolean, OUT can_login boolean, OUT valid_until timestamptz,
   OUT sessions bigint, OUT starting bigint, OUT prepared bigint, OUT in_recovery boolean, OUT members text[],
@@ -297,8 +353,32 @@ CREATE FUNCTION latchkey.state(p_role text,
   OUT max_window_seconds bigint, OUT max_connections int)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  v_before_16 boolean := current_setting('server_version_num')::int < 160000;
+  v_before_16  boolean := current_setting('server_version_num')::int < 160000;
+  v_membership record;
 BEGIN
+  in_recovery := pg_is_in_recovery();
+  -- Past the login check, but not yet shown with a role: no row up to PostgreSQL 17, state "starting" since 18.
+  SELECT count(DISTINCT l.pid) INTO starting FROM pg_locks l
+   WHERE l.locktype = 'virtualxid' AND l.pid <> pg_backend_pid()
+     AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = l.pid AND a.usesysid IS NOT NULL);
+  IF latchkey.is_membership(p_role) THEN
+    SELECT m.* INTO v_membership FROM latchkey.membership(p_role) m;
+    role_oid := v_membership.role_oid;
+    current_name := v_membership.current_name;
+    name_taken := v_membership.name_taken;
+    can_login := v_membership.is_member;
+    valid_until := v_membership.valid_until;
+    sessions := cardinality(latchkey.sessions_of_membership(p_role, false));
+    prepared := v_membership.prepared;
+    members := v_membership.held_by;
+    is_superuser := false;
+    is_createrole := false;
+    could_undo := v_membership.unsafe;
+    manageable := v_membership.manageable;
+    max_window_seconds := v_membership.max_window_seconds;
+    max_connections := 0;
+    RETURN;
+  END IF;
   role_oid := latchkey.registered_oid(p_role);
   SELECT extract(epoch FROM t.max_window)::bigint, t.max_connections INTO max_window_seconds, max_connections
     FROM latchkey.target t WHERE t.role_oid = state.role_oid;
@@ -316,12 +396,7 @@ BEGIN
   could_undo := is_superuser OR (is_createrole AND v_before_16);
 
   SELECT count(*) INTO sessions FROM pg_stat_activity a WHERE a.usesysid = state.role_oid;
-  -- Past the login check, but not yet shown with a role: no row up to PostgreSQL 17, state "starting" since 18.
-  SELECT count(DISTINCT l.pid) INTO starting FROM pg_locks l
-   WHERE l.locktype = 'virtualxid' AND l.pid <> pg_backend_pid()
-     AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = l.pid AND a.usesysid IS NOT NULL);
   SELECT count(*) INTO prepared FROM pg_prepared_xacts x WHERE x.owner::text = current_name;
-  in_recovery := pg_is_in_recovery();
 
   -- The options of a membership are columns since PostgreSQL 16 only, hence to_jsonb.
   SELECT coalesce(array_agg(DISTINCT r.rolname::text ORDER BY r.rolname::text), '{}') INTO members
@@ -371,6 +446,13 @@ CREATE FUNCTION latchkey.openings_by_hand(p_role text,
   OUT opened_at timestamptz[], OUT opened_till timestamptz[], OUT opened_by text[])
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+  opened_at := '{}';
+  opened_till := '{}';
+  opened_by := '{}';
+  -- A membership is opened by hand with GRANT, which says neither why nor until when.
+  IF latchkey.is_membership(p_role) THEN
+    RETURN;
+  END IF;
   SELECT coalesce(array_agg(h.opened_at ORDER BY h.opened_at), '{}'),
          coalesce(array_agg(h.opened_till ORDER BY h.opened_at), '{}'),
          coalesce(array_agg(h.opened_by::text ORDER BY h.opened_at), '{}')
@@ -379,10 +461,10 @@ BEGIN
    WHERE h.role_oid = latchkey.registered_oid(p_role) AND h.opened_till > clock_timestamp();
 END $$;
 
--- The names under which roles are registered: where a sweep of the whole cluster begins.
+-- The names under which roles and memberships are registered: where a sweep of the whole cluster begins.
 CREATE FUNCTION latchkey.registered() RETURNS SETOF text
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  SELECT t.role_name::text FROM latchkey.target t ORDER BY 1
+  SELECT t.role_name::text FROM latchkey.target t UNION ALL SELECT m.name::text FROM latchkey.membership m ORDER BY 1
 $$;
 
 -- Called by the DBA, with the DBA's own rights. Again with other limits is fine.
@@ -418,6 +500,10 @@ BEGIN
   END IF;
   IF p_max_connections IS NULL OR p_max_connections NOT BETWEEN 1 AND 1000 THEN
     RAISE EXCEPTION 'the connection limit must be between 1 and 1000' USING ERRCODE = '22023';
+  END IF;
+  IF latchkey.is_membership(p_role) THEN
+    RAISE EXCEPTION 'a membership is registered under the name %', quote_ident(p_role) USING ERRCODE = 'LK004',
+      HINT = format('SELECT latchkey.unregister_membership(%L); and register it under another name.', p_role);
   END IF;
   SELECT t.role_name::text INTO v_other FROM latchkey.target t WHERE t.role_oid = v_role.oid AND t.role_name::text <> p_role;
   IF FOUND THEN
@@ -464,6 +550,7 @@ BEGIN
       SELECT m.member::regrole::text AS member, g.rolname::text AS grantor
         FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.grantor
        WHERE m.roleid = v_oid AND m.member IN ('latchkey_owner'::regrole, 'latchkey_killer'::regrole)
+         AND NOT EXISTS (SELECT FROM latchkey.membership k WHERE v_oid IN (k.role_oid, k.user_oid))
     LOOP
       EXECUTE format('REVOKE %I FROM %s GRANTED BY %I', v_role.rolname, v_grant.member, v_grant.grantor);
     END LOOP;
@@ -471,36 +558,364 @@ BEGIN
   DELETE FROM latchkey.target t WHERE t.role_oid = v_oid;
   RETURN format('%s is not registered any more', quote_ident(p_role));
 END $$;
+
+-- Whether a user could undo a window in which it may act as this role: by becoming a superuser, by creating roles before
+-- PostgreSQL 16, by being Latchkey's, or by passing the membership on.
+CREATE FUNCTION latchkey.membership_is_unsafe(p_role_oid oid, p_user_oid oid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT pg_has_role(p_user_oid, p_role_oid, 'MEMBER WITH ADMIN OPTION')
+      OR EXISTS (SELECT FROM pg_roles r
+                  WHERE (pg_has_role(p_role_oid, r.oid, 'MEMBER') OR pg_has_role(p_user_oid, r.oid, 'MEMBER'))
+                    AND (r.rolsuper OR (r.rolcreaterole AND current_setting('server_version_num')::int < 160000)
+                         OR r.rolname IN ('latchkey_owner', 'latchkey_killer', 'pg_execute_server_program',
+                                          'pg_read_server_files', 'pg_write_server_files')))
+$$;
+
+-- What the database says about a registered membership. Changes nothing and works on a standby.
+--   current_name  the registered name if role and user still are what was registered, otherwise what they are called now
+--   held_by       by whom, or through which role, the user is a member beside Latchkey: a closing cannot take that
+--   acted_as_by   who can act as the user, and so during a window as the role; whoever registered it left out
+CREATE FUNCTION latchkey.membership(p_name text,
+  OUT role_oid oid, OUT role_name text, OUT user_oid oid, OUT user_name text, OUT current_name text, OUT name_taken boolean,
+  OUT is_member boolean, OUT valid_until timestamptz, OUT prepared bigint, OUT held_by text[], OUT acted_as_by text[],
+  OUT unsafe boolean, OUT manageable boolean, OUT max_window_seconds bigint)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  v_before_16 boolean := current_setting('server_version_num')::int < 160000;
+  v_row       latchkey.membership;
+  v_role      text;
+  v_user      text;
+BEGIN
+  SELECT m.* INTO v_row FROM latchkey.membership m WHERE m.name::text = p_name;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'membership is not registered' USING ERRCODE = '42704',
+      HINT = 'SELECT latchkey.register_membership(name, role, user, max_window);';
+  END IF;
+  role_oid := v_row.role_oid;
+  role_name := v_row.role_name;
+  user_oid := v_row.user_oid;
+  user_name := v_row.user_name;
+  max_window_seconds := extract(epoch FROM v_row.max_window)::bigint;
+  -- As with a login: an end that open has set, and 1970 once a closing has taken it away.
+  valid_until := coalesce(v_row.open_until, CASE WHEN isfinite(v_row.gone_since) THEN timestamptz '1970-01-01T00:00:00Z' END);
+  name_taken := EXISTS (SELECT FROM pg_roles r WHERE (r.rolname = v_row.role_name AND r.oid <> v_row.role_oid)
+                                                  OR (r.rolname = v_row.user_name AND r.oid <> v_row.user_oid));
+  SELECT r.rolname::text INTO v_role FROM pg_roles r WHERE r.oid = v_row.role_oid;
+  SELECT r.rolname::text INTO v_user FROM pg_roles r WHERE r.oid = v_row.user_oid;
+  SELECT count(*) INTO prepared FROM pg_prepared_xacts x WHERE x.owner::text IN (v_user, v_role);
+  held_by := '{}';
+  acted_as_by := '{}';
+  IF v_role IS NULL OR v_user IS NULL THEN
+    is_member := false;
+    unsafe := false;
+    manageable := false;
+    RETURN;
+  END IF;
+  current_name := CASE WHEN v_role = role_name AND v_user = user_name THEN p_name
+                       ELSE format('%s to %s', quote_ident(v_role), quote_ident(v_user)) END;
+  is_member := pg_has_role(v_row.user_oid, v_row.role_oid, 'MEMBER');
+  SELECT coalesce(array_agg(h.how ORDER BY h.how), '{}') INTO held_by FROM (
+    SELECT 'granted by ' || coalesce(quote_ident(g.rolname), 'a dropped role') AS how
+      FROM pg_auth_members a LEFT JOIN pg_roles g ON g.oid = a.grantor
+     WHERE a.roleid = v_row.role_oid AND a.member = v_row.user_oid AND g.rolname IS DISTINCT FROM 'latchkey_owner'
+    UNION
+    SELECT 'through ' || quote_ident(r.rolname)
+      FROM pg_auth_members a JOIN pg_roles r ON r.oid = a.member
+     WHERE a.roleid = v_row.role_oid AND a.member <> v_row.user_oid AND pg_has_role(v_row.user_oid, a.member, 'MEMBER')) h;
+  -- The options of a membership are columns since PostgreSQL 16 only, hence to_jsonb.
+  SELECT coalesce(array_agg(DISTINCT r.rolname::text ORDER BY r.rolname::text), '{}') INTO acted_as_by
+    FROM pg_auth_members a JOIN pg_roles r ON r.oid = a.member
+   WHERE a.roleid = v_row.user_oid AND r.rolname NOT IN ('latchkey_owner', 'latchkey_killer', v_row.registered_by)
+     AND (coalesce((to_jsonb(a) ->> 'inherit_option')::boolean, true)
+          OR coalesce((to_jsonb(a) ->> 'set_option')::boolean, true));
+  unsafe := latchkey.membership_is_unsafe(v_row.role_oid, v_row.user_oid);
+  manageable := pg_has_role('latchkey_killer', v_row.user_oid, 'USAGE')
+    AND CASE WHEN v_role = 'rds_superuser' THEN pg_has_role('latchkey_owner', v_row.role_oid, 'MEMBER')
+             ELSE v_before_16 OR EXISTS (SELECT FROM pg_auth_members a JOIN pg_roles r ON r.oid = a.member
+                                          WHERE a.roleid = v_row.role_oid AND r.rolname = 'latchkey_owner' AND a.admin_option)
+        END;
+END $$;
+
+-- Gives a registered membership until an end within the registered limit. The caller says which role and which user people
+-- have approved: another registration under the same name gives nothing. Without ADMIN, so that it cannot be passed on, and
+-- since PostgreSQL 16 without INHERIT, so that the user has the rights only after SET ROLE. A later end stays, as with open.
+-- May wait for a lock: statement_timeout bounds it.
+CREATE FUNCTION latchkey.open_membership(p_name text, p_role text, p_user text, p_until timestamptz) RETURNS timestamptz
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  v_row   latchkey.membership;
+  v_state record;
+  v_limit timestamptz;
+  v_until timestamptz := p_until;
+BEGIN
+  -- From here on no other opening and no closing comes between.
+  PERFORM FROM latchkey.membership m WHERE m.name::text = p_name FOR UPDATE;
+  SELECT s.* INTO v_state FROM latchkey.membership(p_name) s;
+  SELECT m.* INTO v_row FROM latchkey.membership m WHERE m.name::text = p_name;
+  IF v_state.current_name IS DISTINCT FROM p_name OR v_state.role_name IS DISTINCT FROM p_role
+     OR v_state.user_name IS DISTINCT FROM p_user THEN
+    RAISE EXCEPTION 'this name stands for another role or user, or one was renamed, dropped or re-created'
+      USING ERRCODE = 'LK001';
+  END IF;
+  IF v_state.unsafe OR cardinality(v_state.acted_as_by) > 0 THEN
+    RAISE EXCEPTION 'the user could undo the window, or others can act as the user' USING ERRCODE = 'LK002';
+  END IF;
+  IF cardinality(v_state.held_by) > 0 THEN
+    RAISE EXCEPTION 'the user is a member without Latchkey' USING ERRCODE = 'LK008';
+  END IF;
+  IF v_state.prepared > 0 THEN
+    RAISE EXCEPTION 'role or user owns a prepared transaction' USING ERRCODE = '55006';
+  END IF;
+  v_limit := clock_timestamp() + v_row.max_window;
+  IF p_until IS NULL OR NOT isfinite(p_until) OR p_until <= clock_timestamp() OR p_until > v_limit THEN
+    RAISE EXCEPTION 'end of window is in the past or out of range' USING ERRCODE = '22023';
+  END IF;
+  IF v_row.open_until > clock_timestamp() THEN
+    -- close takes the end away with the membership. An end without a membership: the database's owner revoked it by hand.
+    IF NOT v_state.is_member THEN
+      RAISE EXCEPTION 'somebody revoked the membership while it was open' USING ERRCODE = 'LK005',
+        HINT = 'SELECT latchkey.close(name); lets it be opened again.';
+    END IF;
+    v_until := greatest(p_until, least(v_row.open_until, v_limit));
+  END IF;
+  IF current_setting('server_version_num')::int >= 160000 THEN
+    EXECUTE format('GRANT %I TO %I WITH ADMIN FALSE, INHERIT FALSE, SET TRUE', v_row.role_name, v_row.user_name);
+  ELSE
+    EXECUTE format('GRANT %I TO %I', v_row.role_name, v_row.user_name);
+  END IF;
+  UPDATE latchkey.membership m SET open_until = v_until, gone_since = 'infinity' WHERE m.name::text = p_name;
+  -- It may have waited for a lock, past the end: that gives nothing.
+  IF p_until <= clock_timestamp() THEN
+    RAISE EXCEPTION 'window ended while it was being opened' USING ERRCODE = '22023';
+  END IF;
+  RETURN v_until;
+END $$;
+
+-- Revokes a registered membership, by OID, from every grantor from whom it can. Answers whether it was gone before the
+-- call began: so the call that takes it answers false, and the next one, which sees that committed, true.
+CREATE FUNCTION latchkey.close_membership(p_name text) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  v_row        latchkey.membership;
+  v_was_member boolean;
+  v_grant      record;
+BEGIN
+  SELECT m.* INTO v_row FROM latchkey.membership m WHERE m.name::text = p_name FOR UPDATE;
+  SELECT m.is_member INTO v_was_member FROM latchkey.membership(p_name) m;
+  IF NOT v_was_member THEN
+    UPDATE latchkey.membership m
+       SET open_until = NULL, gone_since = CASE WHEN m.gone_since = 'infinity' THEN clock_timestamp() ELSE m.gone_since END
+     WHERE m.name::text = p_name AND (m.open_until IS NOT NULL OR m.gone_since = 'infinity');
+    RETURN true;
+  END IF;
+  FOR v_grant IN
+    SELECT r.rolname AS role_name, u.rolname AS user_name, g.rolname AS grantor
+      FROM pg_auth_members a JOIN pg_roles r ON r.oid = a.roleid JOIN pg_roles u ON u.oid = a.member
+      LEFT JOIN pg_roles g ON g.oid = a.grantor
+     WHERE a.roleid = v_row.role_oid AND a.member = v_row.user_oid
+  LOOP
+    BEGIN
+      -- Before PostgreSQL 16 there is one grant of a membership, whoever gave it.
+      IF current_setting('server_version_num')::int < 160000 THEN
+        EXECUTE format('REVOKE %I FROM %I CASCADE', v_grant.role_name, v_grant.user_name);
+      ELSE
+        EXECUTE format('REVOKE %I FROM %I GRANTED BY %I CASCADE', v_grant.role_name, v_grant.user_name, v_grant.grantor);
+      END IF;
+    EXCEPTION WHEN insufficient_privilege OR invalid_grantor THEN
+      NULL;  -- somebody else's: the other grants go all the same, and state says who holds this one
+    END;
+  END LOOP;
+  UPDATE latchkey.membership m SET open_until = NULL, gone_since = 'infinity' WHERE m.name::text = p_name;
+  RETURN false;
+END $$;
+
+-- Called by the DBA, with the DBA's own rights: p_user may become a member of p_role for windows that are asked for under
+-- p_name. Again with another limit is fine.
+CREATE FUNCTION latchkey.register_membership(p_name text, p_role text, p_user text, p_max_window interval) RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  v_before_16 boolean := current_setting('server_version_num')::int < 160000;
+  v_role      record;
+  v_user      record;
+BEGIN
+  SELECT r.* INTO v_role FROM pg_roles r WHERE r.rolname::text = p_role;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'there is no role %', quote_ident(p_role) USING ERRCODE = 'LK004';
+  END IF;
+  SELECT r.* INTO v_user FROM pg_roles r WHERE r.rolname::text = p_user;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'there is no role %', quote_ident(p_user) USING ERRCODE = 'LK004';
+  END IF;
+  IF p_name IS NULL OR octet_length(p_name) NOT BETWEEN 1 AND 63 OR p_name ~ '^(pg_|rds|latchkey_)' THEN
+    RAISE EXCEPTION 'give the membership a name of 1 to 63 bytes that does not begin with pg_, rds or latchkey_'
+      USING ERRCODE = 'LK004';
+  END IF;
+  IF EXISTS (SELECT FROM latchkey.target t WHERE t.role_name::text = p_name) THEN
+    RAISE EXCEPTION 'role % is registered under this name', quote_ident(p_name) USING ERRCODE = 'LK004';
+  END IF;
+  IF p_role ~ '^latchkey_' OR p_user ~ '^(pg_|rds|latchkey_)' OR v_user.rolname IN (current_user, session_user)
+     OR v_role.oid = v_user.oid THEN
+    RAISE EXCEPTION 'a membership of % in % concerns the system, Latchkey or you', quote_ident(p_user), quote_ident(p_role)
+      USING ERRCODE = 'LK004', HINT = 'Register the everyday login of a person as the user.';
+  END IF;
+  IF latchkey.membership_is_unsafe(v_role.oid, v_user.oid) THEN
+    RAISE EXCEPTION 'user % could undo a window as %', quote_ident(p_user), quote_ident(p_role) USING ERRCODE = 'LK004',
+      HINT = 'Neither may be or become a superuser, before PostgreSQL 16 have CREATEROLE, nor the user have the ADMIN option.';
+  END IF;
+  IF has_database_privilege(v_role.oid, current_database(), 'CONNECT')
+     OR has_database_privilege(v_user.oid, current_database(), 'CONNECT') THEN
+    RAISE EXCEPTION 'role % or % may connect to this database', quote_ident(p_role), quote_ident(p_user)
+      USING ERRCODE = 'LK004',
+      HINT = 'Only you, latchkey_opener and latchkey_closer may; revoke CONNECT from them and from what they are members of.';
+  END IF;
+  IF p_max_window IS NULL OR p_max_window <= interval '0' OR p_max_window > interval '366 days' THEN
+    RAISE EXCEPTION 'the longest window must be more than nothing and at most 366 days' USING ERRCODE = '22023';
+  END IF;
+  IF EXISTS (SELECT FROM latchkey.membership m WHERE m.name::text = p_name AND m.gone_since = 'infinity'
+                AND (m.role_oid, m.user_oid) <> (v_role.oid, v_user.oid)) THEN
+    RAISE EXCEPTION 'another membership is open under the name %', quote_ident(p_name) USING ERRCODE = 'LK004',
+      HINT = format('End its window first, or close it yourself: SELECT latchkey.close(%L);', p_name);
+  END IF;
+  IF EXISTS (SELECT FROM latchkey.membership m WHERE m.name::text <> p_name
+                AND (m.role_oid, m.user_oid) = (v_role.oid, v_user.oid)) THEN
+    RAISE EXCEPTION 'this membership is registered under another name' USING ERRCODE = 'LK004',
+      HINT = 'SELECT name, role_name, user_name FROM latchkey.membership;';
+  END IF;
+
+  IF p_role = 'rds_superuser' THEN
+    -- RDS lets only its members grant it, ADMIN or not. That is for the DBA to decide, not for this function.
+    IF NOT pg_has_role('latchkey_owner', v_role.oid, 'MEMBER') THEN
+      RAISE EXCEPTION 'latchkey_owner is not in rds_superuser, and RDS lets only its members grant it' USING ERRCODE = 'LK004',
+        HINT = 'GRANT rds_superuser TO latchkey_owner; makes its functions as strong as rds_superuser. '
+               'Better register a login that is in rds_superuser: SELECT latchkey.register(role, max_window);';
+    END IF;
+  ELSIF NOT v_before_16 THEN
+    -- ADMIN lets latchkey_owner give it; without INHERIT and SET it can never act as it.
+    EXECUTE format('GRANT %I TO latchkey_owner WITH ADMIN TRUE, INHERIT FALSE, SET FALSE', p_role);
+  END IF;
+  IF v_before_16 THEN
+    EXECUTE format('GRANT %I TO latchkey_killer', p_user);
+  ELSE
+    EXECUTE format('GRANT %I TO latchkey_killer WITH ADMIN FALSE, INHERIT TRUE, SET FALSE', p_user);
+  END IF;
+  INSERT INTO latchkey.membership AS m
+    (name, role_name, role_oid, user_name, user_oid, max_window, registered_by, registered_at)
+  VALUES (p_name, v_role.rolname, v_role.oid, v_user.rolname, v_user.oid, p_max_window, current_user, now())
+  ON CONFLICT (name) DO UPDATE
+     SET role_name = excluded.role_name, role_oid = excluded.role_oid, user_name = excluded.user_name,
+         user_oid = excluded.user_oid, max_window = excluded.max_window, registered_by = excluded.registered_by,
+         registered_at = excluded.registered_at,
+         gone_since = CASE WHEN m.user_oid = excluded.user_oid THEN m.gone_since ELSE excluded.gone_since END;
+  RETURN format('%s is registered: %s may be a member of %s in windows up to %s; it %s', quote_ident(p_name),
+                quote_ident(p_user), quote_ident(p_role), p_max_window,
+                CASE WHEN pg_has_role(v_user.oid, v_role.oid, 'MEMBER') THEN 'is one now' ELSE 'is none now' END);
+END $$;
+
+-- Called by the DBA. The membership must be gone, so that no window is left without anybody who ends it.
+CREATE FUNCTION latchkey.unregister_membership(p_name text) RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  v_row   latchkey.membership;
+  v_grant record;
+BEGIN
+  SELECT m.* INTO v_row FROM latchkey.membership m WHERE m.name::text = p_name;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'membership is not registered' USING ERRCODE = '42704';
+  END IF;
+  IF v_row.gone_since = 'infinity' THEN
+    RAISE EXCEPTION 'membership % is open', quote_ident(p_name) USING ERRCODE = 'LK004',
+      HINT = format('End its window first, or close it yourself: SELECT latchkey.close(%L);', p_name);
+  END IF;
+  DELETE FROM latchkey.membership m WHERE m.name::text = p_name;
+  -- What Latchkey needs for nothing else that is registered. rds_superuser was granted by hand.
+  FOR v_grant IN
+    SELECT r.rolname AS role_name, a.member::regrole::text AS member, g.rolname AS grantor
+      FROM pg_auth_members a JOIN pg_roles r ON r.oid = a.roleid JOIN pg_roles g ON g.oid = a.grantor
+     WHERE r.rolname <> 'rds_superuser'
+       AND ((a.roleid = v_row.role_oid AND a.member = 'latchkey_owner'::regrole)
+            OR (a.roleid = v_row.user_oid AND a.member = 'latchkey_killer'::regrole))
+       AND NOT EXISTS (SELECT FROM latchkey.membership m WHERE a.roleid IN (m.role_oid, m.user_oid))
+       AND NOT EXISTS (SELECT FROM latchkey.target t WHERE t.role_oid = a.roleid)
+  LOOP
+    EXECUTE format('REVOKE %I FROM %s GRANTED BY %I', v_grant.role_name, v_grant.member, v_grant.grantor);
+  END LOOP;
+  RETURN format('%s is not registered any more', quote_ident(p_name));
+END $$;
+
 SET LOCAL ROLE latchkey_killer;
 DROP FUNCTION IF EXISTS latchkey.sweep(text, boolean);
+DROP FUNCTION IF EXISTS latchkey.is_open(text);
+DROP FUNCTION IF EXISTS latchkey.sessions_of_membership(text, boolean);
 
--- Ends the sessions of a registered role on this server, those still starting too; works on a standby.
+-- Whether a registered role can log in, or a registered user is a member. What was dropped is not open.
+CREATE FUNCTION latchkey.is_open(p_name text) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT EXISTS (SELECT FROM latchkey.target t JOIN pg_roles r ON r.oid = t.role_oid
+                  WHERE t.role_name::text = p_name AND r.rolcanlogin)
+      OR EXISTS (SELECT FROM latchkey.membership m JOIN pg_roles r ON r.oid = m.role_oid JOIN pg_roles u ON u.oid = m.user_oid
+                  WHERE m.name::text = p_name AND pg_has_role(u.oid, r.oid, 'MEMBER'))
+$$;
+
+-- The sessions of a registered membership's user that may act as its role: while the user is a member, all of them; then
+-- those that began before that was seen to be over, because a SET ROLE outlives the membership. latchkey_owner could not
+-- see when others' sessions began. A standby hears later than gone_since that it is over. So with p_closing, and in that
+-- connection from then on, a standby counts what began before it was first looked at without the membership.
+CREATE FUNCTION latchkey.sessions_of_membership(p_name text, p_closing boolean) RETURNS int[]
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  v_row    latchkey.membership;
+  v_before timestamptz;
+  v_key    text;
+BEGIN
+  SELECT m.* INTO v_row FROM latchkey.membership m WHERE m.name::text = p_name;
+  v_before := v_row.gone_since;
+  IF latchkey.is_open(p_name) THEN
+    v_before := 'infinity';
+  ELSIF pg_is_in_recovery() AND isfinite(v_row.gone_since) THEN
+    v_key := format('latchkey.gone_%s_%s', v_row.role_oid, v_row.user_oid);
+    IF p_closing AND coalesce(current_setting(v_key, true), '') = '' THEN
+      PERFORM set_config(v_key, extract(epoch FROM clock_timestamp())::text, false);
+    END IF;
+    v_before := greatest(v_before, to_timestamp(nullif(current_setting(v_key, true), '')::float8));
+  END IF;
+  -- Of a dropped user's sessions it is not shown when they began.
+  RETURN ARRAY(SELECT a.pid FROM pg_stat_activity a
+                WHERE a.usesysid = v_row.user_oid AND a.pid <> pg_backend_pid() AND coalesce(a.backend_start <= v_before, true));
+END $$;
+
+-- Ends the sessions of a registered role on this server, those still starting too; works on a standby. Of a membership's user,
+-- those that may act as the role.
 -- The owner, latchkey_killer, has the rights of the registered roles: hence fixed statements only, and none of them dynamic.
 -- For a backend that is not a registered role's, pg_terminate_backend() is refused to it: safe to try unknown ones.
 CREATE FUNCTION latchkey.sweep(p_role text, p_force boolean DEFAULT false, OUT ended_pids int[], OUT refused int)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  v_oid      oid;
-  v_closed   boolean;
-  v_starting boolean;
-  v_pids     int[];
-  v_pid      int;
+  v_force      boolean := coalesce(p_force, false);
+  v_oid        oid;
+  v_membership boolean;
+  v_starting   boolean;
+  v_pids       int[];
+  v_pid        int;
 BEGIN
   ended_pids := '{}';
   refused := 0;
-  SELECT t.role_oid, r.rolcanlogin IS NOT TRUE INTO v_oid, v_closed
-    FROM latchkey.target t LEFT JOIN pg_roles r ON r.oid = t.role_oid WHERE t.role_name::text = p_role;
+  SELECT n.oid, n.membership INTO v_oid, v_membership
+    FROM (SELECT t.role_name AS name, t.role_oid AS oid, false AS membership FROM latchkey.target t
+          UNION ALL SELECT m.name, m.user_oid, true FROM latchkey.membership m) n
+   WHERE n.name::text = p_role;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'role is not registered' USING ERRCODE = '42704';
   END IF;
-  IF NOT (v_closed OR coalesce(p_force, false)) THEN
-    RAISE EXCEPTION 'role can log in' USING ERRCODE = 'LK003';
+  IF NOT v_force AND latchkey.is_open(p_role) THEN
+    RAISE EXCEPTION 'role can log in, or user is a member' USING ERRCODE = 'LK003';
   END IF;
 
   -- First those that can be seen, then those still starting.
   FOREACH v_starting IN ARRAY ARRAY[false, true] LOOP
     PERFORM pg_stat_clear_snapshot();
-    IF NOT v_starting THEN
+    IF NOT v_starting AND v_membership THEN
+      v_pids := latchkey.sessions_of_membership(p_role, v_force);
+    ELSIF NOT v_starting THEN
       v_pids := ARRAY(SELECT a.pid FROM pg_stat_activity a WHERE a.usesysid = v_oid AND a.pid <> pg_backend_pid());
     ELSE
       -- Past the login check, but not yet shown with a role: no row up to PostgreSQL 17, state "starting" since 18.
@@ -508,16 +923,17 @@ BEGIN
            AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = l.pid AND a.usesysid IS NOT NULL));
       -- If a refusal cannot tell us whose backend it is, touch only those that are still starting a second later: an
       -- honest start takes milliseconds. So it is when the role may signal everybody, or when another registered role
-      -- can log in.
+      -- can log in, as the users of memberships always can.
       IF cardinality(v_pids) > 0
          AND (pg_has_role(current_user, 'pg_signal_backend', 'USAGE')
+              OR EXISTS (SELECT FROM latchkey.membership)
               OR EXISTS (SELECT FROM latchkey.target t JOIN pg_roles r ON r.oid = t.role_oid
                           WHERE t.role_oid <> v_oid AND r.rolcanlogin)) THEN
         PERFORM pg_sleep(1), pg_stat_clear_snapshot();
         v_pids := ARRAY(SELECT l.pid FROM pg_locks l WHERE l.locktype = 'virtualxid' AND l.pid = ANY (v_pids)
              AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = l.pid AND a.usesysid IS NOT NULL));
-        IF NOT coalesce(p_force, false) AND EXISTS (SELECT FROM pg_roles r WHERE r.oid = v_oid AND r.rolcanlogin) THEN
-          RAISE EXCEPTION 'role can log in by now' USING ERRCODE = 'LK003';
+        IF NOT v_force AND latchkey.is_open(p_role) THEN
+          RAISE EXCEPTION 'role can log in, or user is a member, by now' USING ERRCODE = 'LK003';
         END IF;
       END IF;
     END IF;
@@ -532,8 +948,10 @@ BEGIN
     END LOOP;
   END LOOP;
 END $$;
-REVOKE ALL ON FUNCTION latchkey.sweep(text, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION latchkey.sweep(text, boolean), latchkey.is_open(text),
+  latchkey.sessions_of_membership(text, boolean) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION latchkey.sweep(text, boolean) TO latchkey_opener, latchkey_closer;
+GRANT EXECUTE ON FUNCTION latchkey.sessions_of_membership(text, boolean) TO latchkey_owner;
 
 SET LOCAL ROLE latchkey_owner;
 REVOKE CREATE ON SCHEMA latchkey FROM latchkey_killer;
@@ -541,13 +959,17 @@ REVOKE ALL ON FUNCTION latchkey.registered_oid(text), latchkey.open(text, timest
   latchkey.open(text, timestamptz, text, text), latchkey.window_password(text),
   latchkey.extend(text, timestamptz), latchkey.narrow(text, timestamptz),
   latchkey.state(text), latchkey.registered(), latchkey.openings_by_hand(text),
-  latchkey.open_by_hand(text, timestamptz, text), latchkey.register(text, interval, int), latchkey.unregister(text)
+  latchkey.open_by_hand(text, timestamptz, text), latchkey.register(text, interval, int), latchkey.unregister(text),
+  latchkey.is_membership(text), latchkey.membership_is_unsafe(oid, oid), latchkey.membership(text),
+  latchkey.open_membership(text, text, text, timestamptz), latchkey.close_membership(text),
+  latchkey.register_membership(text, text, text, interval), latchkey.unregister_membership(text)
   FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION latchkey.close(text), latchkey.narrow(text, timestamptz), latchkey.state(text),
-  latchkey.registered(), latchkey.openings_by_hand(text), latchkey.window_password(text)
+  latchkey.registered(), latchkey.openings_by_hand(text), latchkey.window_password(text),
+  latchkey.membership(text)
   TO latchkey_opener, latchkey_closer;
 GRANT EXECUTE ON FUNCTION latchkey.open(text, timestamptz), latchkey.open(text, timestamptz, text, text),
-  latchkey.extend(text, timestamptz) TO latchkey_opener;
+  latchkey.extend(text, timestamptz), latchkey.open_membership(text, text, text, timestamptz) TO latchkey_opener;
 
 -- The DBA registers, looks and closes by hand; the borrowed rights are given back.
 DO $$
@@ -557,11 +979,13 @@ DECLARE
 BEGIN
   SET LOCAL ROLE latchkey_owner;
   EXECUTE format('GRANT USAGE ON SCHEMA latchkey TO %I', v_dba);
-  EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE latchkey.target TO %I', v_dba);
+  EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE latchkey.target, latchkey.membership TO %I', v_dba);
   EXECUTE format('GRANT EXECUTE ON FUNCTION latchkey.register(text, interval, int), latchkey.unregister(text), '
                  'latchkey.close(text), latchkey.state(text), latchkey.registered(), '
                  'latchkey.openings_by_hand(text), latchkey.window_password(text), '
-                 'latchkey.open_by_hand(text, timestamptz, text) TO %I', v_dba);
+                 'latchkey.open_by_hand(text, timestamptz, text), latchkey.is_membership(text), '
+                 'latchkey.membership_is_unsafe(oid, oid), latchkey.membership(text), '
+                 'latchkey.register_membership(text, text, text, interval), latchkey.unregister_membership(text) TO %I', v_dba);
   SET LOCAL ROLE latchkey_killer;
   EXECUTE format('GRANT EXECUTE ON FUNCTION latchkey.sweep(text, boolean) TO %I', v_dba);
   PERFORM set_config('role', v_dba, true);

@@ -1,10 +1,11 @@
 -- Takes Latchkey out of a cluster again. Run it in the database latchkey, as whoever ran install.sql:
 --
---   SELECT latchkey.unregister(role_name::text) FROM latchkey.target;      -- refuses a role that can log in
+--   SELECT latchkey.unregister_membership(name::text) FROM latchkey.membership;  -- refuses one that is open
+--   SELECT latchkey.unregister(role_name::text) FROM latchkey.target;            -- refuses a role that can log in
 --   psql "dbname=latchkey ..." -v ON_ERROR_STOP=1 -f uninstall.sql
---   DROP DATABASE latchkey;                                                -- from another database
+--   DROP DATABASE latchkey;                                                      -- from another database
 --
--- It refuses while a role is registered: a window might be open, and nobody would end it.
+-- It refuses while a role or a membership is registered: a window might be open, and nobody would end it.
 BEGIN;
 SET LOCAL client_min_messages = warning;
 SET LOCAL search_path = pg_catalog, pg_temp;
@@ -15,9 +16,10 @@ DECLARE
   v_role       text;
   v_registered text;
 BEGIN
-  SELECT string_agg(quote_ident(t.role_name), ', ') INTO v_registered FROM latchkey.target t;
+  SELECT string_agg(quote_ident(n), ', ') INTO v_registered FROM latchkey.registered() n;
   IF v_registered IS NOT NULL THEN
-    RAISE EXCEPTION 'still registered: %', v_registered USING ERRCODE = 'LK004', HINT = 'SELECT latchkey.unregister(role);';
+    RAISE EXCEPTION 'still registered: %', v_registered USING ERRCODE = 'LK004',
+      HINT = 'SELECT latchkey.unregister(role), or latchkey.unregister_membership(name);';
   END IF;
 
   IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = v_dba) THEN
@@ -30,7 +32,7 @@ BEGIN
     END LOOP;
   END IF;
   SET LOCAL ROLE latchkey_killer;
-  DROP FUNCTION latchkey.sweep(text, boolean);
+  DROP FUNCTION latchkey.sweep(text, boolean), latchkey.sessions_of_membership(text, boolean), latchkey.is_open(text);
   SET LOCAL ROLE latchkey_owner;
   DROP SCHEMA latchkey CASCADE;
   PERFORM set_config('role', v_dba, true);

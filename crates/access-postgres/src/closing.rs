@@ -141,14 +141,11 @@ impl fmt::Display for NotProved {
                 (Some(error), _) => write!(formatter, "{error}")?,
                 (None, Some(state)) => write!(
                     formatter,
-                    "{}, {} sessions, {} prepared transactions",
-                    if state.can_login {
-                        "can log in"
-                    } else {
-                        "cannot log in"
-                    },
+                    "{}, {} sessions, {} prepared transactions, members {:?}",
+                    if state.can_login { "open" } else { "closed" },
                     state.n_sessions,
-                    state.n_prepared
+                    state.n_prepared,
+                    state.members
                 )?,
                 (None, None) => formatter.write_str("not seen")?,
             }

@@ -172,9 +172,9 @@ pub enum Error {
         #[source]
         source: tokio_postgres::Error,
     },
-    /// The role has the end of an opening and no LOGIN: somebody took it by hand (LK005).
+    /// It has the end of an opening and is not open: somebody took LOGIN, or the membership, by hand (LK005).
     #[error(
-        "somebody took LOGIN from role {role:?} while it was open; to let it be opened again, the DBA runs latchkey.close for it"
+        "somebody closed {role:?} by hand while it was open; to let it be opened again, the DBA runs latchkey.close for it"
     )]
     ClosedByHand {
         /// The role.
@@ -216,6 +216,17 @@ pub enum Error {
     #[error("role {role:?} can log in with another password already, which is left as it is")]
     AnotherPasswordStands {
         /// The role.
+        role: String,
+        /// What the server says.
+        #[source]
+        source: tokio_postgres::Error,
+    },
+    /// The user is a member without Latchkey, which a closing could not end (LK008).
+    #[error(
+        "the user of {role:?} is a member already, by others than Latchkey; latchkey.membership says by whom"
+    )]
+    MemberAlready {
+        /// The registered name of the membership.
         role: String,
         /// What the server says.
         #[source]
@@ -290,6 +301,7 @@ impl Error {
             | Self::ClosedByHand { .. }
             | Self::StillOpen { .. }
             | Self::AnotherPasswordStands { .. }
+            | Self::MemberAlready { .. }
             | Self::OwnsPreparedTransaction { .. }
             | Self::WindowOutOfRange { .. }
             | Self::TooManyFacts { .. }
@@ -364,6 +376,7 @@ impl Error {
                 COULD_UNDO_ITS_WINDOW => Self::CouldUndoItsWindow { role, source },
                 STILL_OPEN => Self::StillOpen { role, source },
                 CLOSED_BY_HAND => Self::ClosedByHand { role, source },
+                MEMBER_ALREADY => Self::MemberAlready { role, source },
                 ANOTHER_PASSWORD => Self::AnotherPasswordStands { role, source },
                 _ => Self::Unexpected { endpoint, source },
             },
@@ -399,3 +412,4 @@ const COULD_UNDO_ITS_WINDOW: &str = "LK002";
 const STILL_OPEN: &str = "LK003";
 const CLOSED_BY_HAND: &str = "LK005";
 const ANOTHER_PASSWORD: &str = "LK006";
+const MEMBER_ALREADY: &str = "LK008";

@@ -6,7 +6,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tokio_postgres::types::Timestamp;
 
-/// A registered role as one server sees it at one moment (`latchkey.state`).
+/// A registered role as one server sees it at one moment (`latchkey.state`). Of a registered membership: the role whose
+/// member the user may be for a window.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoleState {
     /// The OID that was registered. It survives a renaming, and a re-created role has another.
@@ -15,11 +16,11 @@ pub struct RoleState {
     pub current_name: Option<String>,
     /// Whether the registered name now belongs to a role with another OID.
     pub name_taken: bool,
-    /// Whether the role has LOGIN.
+    /// Whether it is open: the role has LOGIN, or the user is a member.
     pub can_login: bool,
-    /// Until when a password login is accepted.
+    /// Until when a password login is accepted; of a membership, until when it was opened.
     pub valid_until: ValidUntil,
-    /// Sessions of the role that can be seen.
+    /// Sessions of the role that can be seen; of a membership, those of the user that may act as the role.
     pub n_sessions: u64,
     /// Backends still starting, of whichever role: PostgreSQL does not say whose they are.
     pub n_starting: u64,
@@ -27,7 +28,8 @@ pub struct RoleState {
     pub n_prepared: u64,
     /// Whether this server is a standby (a reader).
     pub in_recovery: bool,
-    /// Roles that can act as this role although it cannot log in, ours left out.
+    /// Roles that can act as this role although it cannot log in, ours left out; of a membership, by whom or through
+    /// what the user is a member beside Latchkey.
     pub members: Vec<String>,
     /// Whether the role is a superuser.
     pub is_superuser: bool,
@@ -39,7 +41,7 @@ pub struct RoleState {
     pub is_manageable: bool,
     /// The longest window the DBA allows, from the moment of opening.
     pub max_window: Duration,
-    /// The connection limit the role gets at opening.
+    /// The connection limit the role gets at opening; 0 for a membership.
     pub max_connections: u32,
 }
 
@@ -65,7 +67,13 @@ impl RoleState {
         obstacles
     }
 
-    /// Whether nobody can log in as the role and no session of it can be seen.
+    /// Whether a membership is registered under this name. Opening it limits no connections; a login's limit is 1 or more.
+    #[must_use]
+    pub fn is_membership(&self) -> bool {
+        self.max_connections == 0
+    }
+
+    /// Whether it is not open, and no session of it can be seen.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         !self.can_login && self.n_sessions == 0
@@ -115,11 +123,11 @@ impl fmt::Display for Obstacle {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Dropped => formatter.write_str(
-                "the registered role was dropped; register its successor with latchkey.register",
+                "the registered role or user was dropped; register its successor with latchkey.register or register_membership",
             ),
             Self::Renamed { now } => write!(
                 formatter,
-                "the registered role is now called {now:?}; register it under that name with latchkey.register"
+                "what was registered is now called {now:?}; register that with latchkey.register or register_membership"
             ),
             Self::CouldUndoItsWindow => formatter.write_str(
                 "the role could lift its own limits; take SUPERUSER from it, and before PostgreSQL 16 CREATEROLE too",
@@ -128,7 +136,7 @@ impl fmt::Display for Obstacle {
                 "the role owns a prepared transaction, which could block closing; roll it back (see pg_prepared_xacts)",
             ),
             Self::NotManageable => formatter.write_str(
-                "latchkey has lost its rights on the role; register it again with latchkey.register",
+                "latchkey has lost its rights on the role or the user; register it again with latchkey.register or register_membership",
             ),
         }
     }

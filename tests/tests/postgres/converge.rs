@@ -10,7 +10,7 @@ use access_core::converge::carry_out::{
     self, ClosableRole, Closing, LONGEST_CLOSING, OpenableRole, Opening, WindowList,
 };
 use access_core::{LoginSeen, RequestId, Window, WindowRow, Windows};
-use access_postgres::{ClosingPace, ClosingTargets, Error, ProofOfClosing, ValidUntil};
+use access_postgres::{ClosingPace, ClosingTargets, Connection, Error, ProofOfClosing, ValidUntil};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep, timeout};
@@ -18,6 +18,7 @@ use tokio_postgres::Client;
 use xtask::postgres::{Account, LocalPostgres};
 
 use super::fixture::*;
+use super::membership::{Membership, can_act, new_membership};
 
 /// The table, as far as converge sees it.
 #[derive(Default)]
@@ -66,23 +67,52 @@ impl Table {
     }
 }
 
+/// What is opened: each kind of access in its way, and closed by its registered name.
+trait Openable: Sync {
+    fn name(&self) -> &str;
+
+    fn open_on(
+        &self,
+        connection: &Connection,
+        until: DateTime<Utc>,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
+impl Openable for Account {
+    fn name(&self) -> &str {
+        &self.user
+    }
+
+    async fn open_on(&self, connection: &Connection, until: DateTime<Utc>) -> Result<(), Error> {
+        connection.open_login(&self.user, until).await
+    }
+}
+
+impl Openable for Membership {
+    fn name(&self) -> &str {
+        &self.registered.user
+    }
+
+    async fn open_on(&self, connection: &Connection, until: DateTime<Utc>) -> Result<(), Error> {
+        let (role, user) = (&self.role, &self.user.user);
+        connection
+            .open_membership(self.name(), role, user, until)
+            .await
+    }
+}
+
 /// One call of a function.
-struct Call<'a> {
+struct Call<'a, R> {
     n: usize,
     table: &'a Table,
     server: &'a LocalPostgres,
-    role: &'a Account,
+    role: &'a R,
     /// Whose login it uses: the opener can close as well, to take back what it gave.
     caller: &'a Account,
 }
 
-impl<'a> Call<'a> {
-    fn new(
-        table: &'a Table,
-        server: &'a LocalPostgres,
-        role: &'a Account,
-        caller: &'a Account,
-    ) -> Self {
+impl<'a, R> Call<'a, R> {
+    fn new(table: &'a Table, server: &'a LocalPostgres, role: &'a R, caller: &'a Account) -> Self {
         static COUNTER: AtomicUsize = AtomicUsize::new(0);
         Self {
             n: COUNTER.fetch_add(1, Ordering::Relaxed),
@@ -96,7 +126,7 @@ impl<'a> Call<'a> {
 
 /// A function that dies leaves its announcement behind until nothing of it can run any more; here that is sooner, since
 /// its one statement that could still run waits for no lock of a test.
-impl Drop for Call<'_> {
+impl<R> Drop for Call<'_, R> {
     fn drop(&mut self) {
         if let Some(until) = self.table.announced.lock().unwrap().get_mut(&self.n) {
             *until = Utc::now() + TimeDelta::seconds(4);
@@ -104,7 +134,7 @@ impl Drop for Call<'_> {
     }
 }
 
-impl WindowList for Call<'_> {
+impl<R: Openable> WindowList for Call<'_, R> {
     type Error = Error;
 
     fn now(&self) -> DateTime<Utc> {
@@ -136,7 +166,7 @@ impl WindowList for Call<'_> {
     }
 }
 
-impl ClosableRole for Call<'_> {
+impl<R: Openable> ClosableRole for Call<'_, R> {
     type Error = Error;
     type Proof = ProofOfClosing;
 
@@ -154,7 +184,7 @@ impl ClosableRole for Call<'_> {
             &targets,
             &login(self.caller),
             &tls(self.server),
-            &self.role.user,
+            self.role.name(),
             &pace,
             Utc::now,
         )
@@ -164,16 +194,16 @@ impl ClosableRole for Call<'_> {
     async fn narrow(&self, until: DateTime<Utc>) -> Result<(), Error> {
         closer(self.server)
             .await
-            .narrow(&self.role.user, until)
+            .narrow(self.role.name(), until)
             .await
     }
 }
 
-impl OpenableRole for Call<'_> {
+impl<R: Openable> OpenableRole for Call<'_, R> {
     async fn login(&self) -> Result<LoginSeen, Error> {
         let state = opener(self.server)
             .await
-            .role_state(&self.role.user)
+            .role_state(self.role.name())
             .await?;
         Ok(LoginSeen {
             can_login: state.can_login,
@@ -185,11 +215,8 @@ impl OpenableRole for Call<'_> {
     }
 
     async fn open(&self, until: DateTime<Utc>) -> Result<bool, Error> {
-        match opener(self.server)
-            .await
-            .open_login(&self.role.user, until)
-            .await
-        {
+        let connection = opener(self.server).await;
+        match self.role.open_on(&connection, until).await {
             Ok(()) => Ok(true),
             Err(Error::ClosedByHand { .. }) => Ok(false),
             Err(error) => Err(error),
@@ -199,7 +226,7 @@ impl OpenableRole for Call<'_> {
     async fn extend(&self, until: DateTime<Utc>) -> Result<(), Error> {
         opener(self.server)
             .await
-            .extend(&self.role.user, until)
+            .extend(self.role.name(), until)
             .await
     }
 }
@@ -208,7 +235,7 @@ impl OpenableRole for Call<'_> {
 async fn enable(
     table: &Table,
     server: &LocalPostgres,
-    role: &Account,
+    role: &impl Openable,
     id: &RequestId,
 ) -> Result<Opening, Error> {
     let call = Call::new(table, server, role, &server.accounts().opener);
@@ -220,7 +247,7 @@ async fn enable(
 async fn disable(
     table: &Table,
     server: &LocalPostgres,
-    role: &Account,
+    role: &impl Openable,
     id: &RequestId,
 ) -> Result<Closing<ProofOfClosing>, Error> {
     let call = Call::new(table, server, role, &server.accounts().closer);
@@ -398,30 +425,42 @@ async fn two_windows_that_open_at_once_have_the_later_end() {
 async fn a_closing_never_cuts_a_window_that_opens_at_the_same_moment() {
     on_each_version(async |server| {
         let role = new_role(server).await;
-        let table = Table::default();
-        let mut before = table.arm(TimeDelta::hours(1));
-        assert!(is_opened(&enable(&table, server, &role, &before).await));
-        for round in 0..8 {
-            table.revoke(&before);
-            let opening = async {
-                sleep(Duration::from_millis(30 * round)).await;
-                let next = table.arm(TimeDelta::hours(1));
-                while !is_opened(&enable(&table, server, &role, &next).await) {
-                    sleep(Duration::from_millis(20)).await;
-                }
-                next
-            };
-            let closing = disable(&table, server, &role, &before);
-            let (closing, next) = tokio::join!(closing, opening);
-            closing.unwrap();
-            assert!(can_log_in(server, &role).await, "round {round}");
-            before = next;
-        }
-        table.revoke(&before);
-        disable(&table, server, &role, &before).await.unwrap();
-        assert!(!can_log_in(server, &role).await);
+        let is_open = async || can_log_in(server, &role).await;
+        open_while_another_is_closed(server, &role, is_open).await;
+        let membership = new_membership(server).await;
+        let is_open = async || can_act(server, &membership).await;
+        open_while_another_is_closed(server, &membership, is_open).await;
     })
     .await;
+}
+
+async fn open_while_another_is_closed(
+    server: &LocalPostgres,
+    role: &impl Openable,
+    is_open: impl AsyncFn() -> bool,
+) {
+    let table = Table::default();
+    let mut before = table.arm(TimeDelta::hours(1));
+    assert!(is_opened(&enable(&table, server, role, &before).await));
+    for round in 0..8 {
+        table.revoke(&before);
+        let opening = async {
+            sleep(Duration::from_millis(30 * round)).await;
+            let next = table.arm(TimeDelta::hours(1));
+            while !is_opened(&enable(&table, server, role, &next).await) {
+                sleep(Duration::from_millis(20)).await;
+            }
+            next
+        };
+        let closing = disable(&table, server, role, &before);
+        let (closing, next) = tokio::join!(closing, opening);
+        closing.unwrap();
+        assert!(is_open().await, "round {round}");
+        before = next;
+    }
+    table.revoke(&before);
+    disable(&table, server, role, &before).await.unwrap();
+    assert!(!is_open().await);
 }
 
 #[tokio::test]
@@ -484,34 +523,41 @@ async fn random_windows_are_open_while_one_covers_and_closed_in_the_end() {
     on_each_version(async |server| {
         for seed in 1..=3 {
             let role = new_role(server).await;
-            let table = Table::default();
-            let mut chance = Chance(seed);
-            let windows: Vec<_> = (0..3)
-                .map(|_| {
-                    (
-                        chance.below(3_000),
-                        1_000 + chance.below(4_000),
-                        chance.below(1_000),
-                    )
-                })
-                .collect();
-            let flows = windows.iter().map(|&(start, length, chance)| {
-                whole_window(server, &role, &table, start, length, Chance(chance + 1))
-            });
-            join_all(flows).await;
+            random_windows(server, &role, seed).await;
             assert!(!can_log_in(server, &role).await, "seed {seed}");
-            let state = closer(server).await.role_state(&role.user).await.unwrap();
-            assert!(state.is_closed(), "seed {seed}: {state:?}");
-            assert!(table.rows.lock().unwrap().is_empty());
+            let membership = new_membership(server).await;
+            random_windows(server, &membership, seed).await;
+            assert!(!can_act(server, &membership).await, "seed {seed}");
         }
     })
     .await;
 }
 
+async fn random_windows(server: &LocalPostgres, role: &impl Openable, seed: u64) {
+    let table = Table::default();
+    let mut chance = Chance(seed);
+    let windows: Vec<_> = (0..3)
+        .map(|_| {
+            (
+                chance.below(3_000),
+                1_000 + chance.below(4_000),
+                chance.below(1_000),
+            )
+        })
+        .collect();
+    let flows = windows.iter().map(|&(start, length, chance)| {
+        whole_window(server, role, &table, start, length, Chance(chance + 1))
+    });
+    join_all(flows).await;
+    let state = closer(server).await.role_state(role.name()).await.unwrap();
+    assert!(state.is_closed(), "seed {seed}: {state:?}");
+    assert!(table.rows.lock().unwrap().is_empty());
+}
+
 /// The state machine of one window, its functions dying now and then.
 async fn whole_window(
     server: &LocalPostgres,
-    role: &Account,
+    role: &impl Openable,
     table: &Table,
     start_millis: u64,
     length_millis: u64,
@@ -532,7 +578,7 @@ async fn whole_window(
         }
     }
     while opened && Utc::now() + TimeDelta::milliseconds(300) < end {
-        let state = closer(server).await.role_state(&role.user).await.unwrap();
+        let state = closer(server).await.role_state(role.name()).await.unwrap();
         if Utc::now() < end {
             let ValidUntil::At(until) = state.valid_until else {
                 panic!("{state:?}")

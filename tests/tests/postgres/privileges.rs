@@ -161,9 +161,11 @@ async fn only_the_functions_meant_for_them_can_be_executed() {
                 vec![
                     "close",
                     "extend",
+                    "membership",
                     "narrow",
                     "open",
                     "open",
+                    "open_membership",
                     "openings_by_hand",
                     "registered",
                     "state",
@@ -175,6 +177,7 @@ async fn only_the_functions_meant_for_them_can_be_executed() {
                 "latchkey_closer",
                 vec![
                     "close",
+                    "membership",
                     "narrow",
                     "openings_by_hand",
                     "registered",
@@ -352,6 +355,12 @@ async fn the_dba_can_take_everything_out_again_once_nothing_is_registered() {
     for major in majors() {
         let server = start(*major).await;
         let dba = master(&server).await;
+        dba.batch_execute(
+            "CREATE ROLE dba; CREATE ROLE riko;
+             SELECT latchkey.register_membership('riko-dba', 'dba', 'riko', '1 hour')",
+        )
+        .await
+        .unwrap();
         let refused = dba.batch_execute(access_postgres::UNINSTALL_SQL).await;
         assert_eq!(refused.unwrap_err().code().unwrap().code(), "LK004");
         dba.batch_execute("ROLLBACK").await.unwrap();
@@ -363,9 +372,12 @@ async fn the_dba_can_take_everything_out_again_once_nothing_is_registered() {
 }
 
 async fn uninstall(dba: &Client) {
-    dba.batch_execute("SELECT latchkey.unregister(role_name::text) FROM latchkey.target")
-        .await
-        .unwrap();
+    dba.batch_execute(
+        "SELECT latchkey.unregister_membership(name::text) FROM latchkey.membership;
+         SELECT latchkey.unregister(role_name::text) FROM latchkey.target",
+    )
+    .await
+    .unwrap();
     dba.batch_execute(access_postgres::UNINSTALL_SQL)
         .await
         .unwrap();
