@@ -19,6 +19,7 @@ mod stack {
     mod fixture;
     mod listing;
     mod matrix;
+    mod membership;
     mod notices;
     mod operators;
     mod overlapping;

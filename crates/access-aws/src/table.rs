@@ -131,6 +131,9 @@ pub struct ServerPin {
     pub system_identifier: String,
     /// The role's OID.
     pub role_oid: u32,
+    /// Of a membership, the user's OID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_oid: Option<u32>,
 }
 
 /// The proof of a closing, or the end under another window.

@@ -555,6 +555,10 @@ impl RolePolicy {
             }
         });
         let credential = match object.optional_text("credential", faults) {
+            // Nothing but a login has a password.
+            None if grant.as_ref().is_some_and(|grant| !grant.is_login()) => {
+                RoleCredential::Existing
+            }
             None | Some("per_window") => RoleCredential::PerWindow,
             Some("existing") => RoleCredential::Existing,
             Some(_) => {
@@ -566,6 +570,15 @@ impl RolePolicy {
                 RoleCredential::PerWindow
             }
         };
+        if credential == RoleCredential::PerWindow
+            && grant.as_ref().is_some_and(|grant| !grant.is_login())
+        {
+            faults.add(
+                FaultName::ConflictingFields,
+                "$.credential",
+                "remove \"credential\": only a login has a password",
+            );
+        }
         let decide_by = match object.optional_text("decide_by", faults) {
             None | Some("link_or_iam") => DecideBy::LinkOrIam,
             Some("iam") => DecideBy::Iam,
@@ -727,7 +740,8 @@ fn is_mailbox(text: &str) -> bool {
         && more.is_none()
 }
 
-fn named<T>(name: Result<T, NameError>, path: &str, faults: &mut Faults) -> Option<T> {
+/// The name, if it is one.
+pub(crate) fn named<T>(name: Result<T, NameError>, path: &str, faults: &mut Faults) -> Option<T> {
     name.map_err(|error| faults.add(error.fault, path, error.why))
         .ok()
 }

@@ -67,6 +67,10 @@ pub enum FaultName {
     RoleTooPowerful,
     /// The role holds a prepared transaction, which would outlive any closing.
     PreparedTransaction,
+    /// The user is a member of the role already, by others than Latchkey: no closing could end that.
+    MemberAlready,
+    /// Others can act as the user, and so would as the role: their sessions would outlive any closing.
+    UserActedAsByOthers,
     /// The database allows shorter windows only.
     WindowTooLongForDatabase,
     /// The recorded votes do not prove that enough people approved what was shown.
@@ -136,6 +140,8 @@ impl FaultName {
             Self::RoleNotRegistered => "RoleNotRegistered",
             Self::RoleTooPowerful => "RoleTooPowerful",
             Self::PreparedTransaction => "PreparedTransaction",
+            Self::MemberAlready => "MemberAlready",
+            Self::UserActedAsByOthers => "UserActedAsByOthers",
             Self::WindowTooLongForDatabase => "WindowTooLongForDatabase",
             Self::NotApproved => "NotApproved",
             Self::CatalogueChanged => "CatalogueChanged",

@@ -14,6 +14,10 @@ use serde::{Deserialize, Serialize};
 use crate::document::Object;
 use crate::fault::{FaultName, Faults};
 
+pub mod membership;
+
+pub use membership::Membership;
+
 /// What a window gives.
 ///
 /// A stored request of a kind that this release does not know is not read: nothing is opened for it.
@@ -23,6 +27,8 @@ pub enum Grant {
     /// LOGIN of the PostgreSQL role that the grant is named after. What documents and requests mean that say nothing.
     #[default]
     Login,
+    /// Membership of a user in a role.
+    Membership(Membership),
 }
 
 impl Grant {
@@ -32,15 +38,33 @@ impl Grant {
         *self == Self::Login
     }
 
-    /// Reads the kind of a role document; `None` if a fault was found.
+    /// The membership, if it is a [`Grant::Membership`].
+    #[must_use]
+    pub fn membership(&self) -> Option<&Membership> {
+        match self {
+            Self::Membership(membership) => Some(membership),
+            Self::Login => None,
+        }
+    }
+
+    /// The PostgreSQL roles that it names itself.
+    #[must_use]
+    pub fn roles(&self) -> Vec<&str> {
+        self.membership().map_or_else(Vec::new, |membership| {
+            vec![membership.role.as_str(), membership.user.as_str()]
+        })
+    }
+
+    /// Reads the kind of a role document, and what belongs to it; `None` if a fault was found.
     pub(crate) fn read(object: &mut Object<'_>, faults: &mut Faults) -> Option<Self> {
         match object.optional_text("kind", faults) {
             None | Some("login") => Some(Self::Login),
+            Some("membership") => Membership::read(object, faults).map(Self::Membership),
             Some(_) => {
                 faults.add(
                     FaultName::InvalidValue,
                     "$.kind",
-                    "give \"login\", or leave it out",
+                    "give \"login\" or \"membership\"; \"login\" if absent",
                 );
                 None
             }
@@ -67,6 +91,45 @@ mod tests {
     fn a_document_that_names_no_kind_is_a_login() {
         for document in [json!({}), json!({"kind": "login"})] {
             assert_eq!(read(&document), (Some(Grant::Login), vec![]));
+        }
+    }
+
+    #[test]
+    fn a_membership_says_who_becomes_a_member_of_what() {
+        let sound =
+            json!({"kind": "membership", "membership": {"role": "rds_superuser", "user": "riko"}});
+        let (grant, faults) = read(&sound);
+        assert_eq!(faults, vec![]);
+        let grant = grant.unwrap();
+        assert_eq!(grant.roles(), ["rds_superuser", "riko"]);
+        let stored = json!({"kind": "membership", "role": "rds_superuser", "user": "riko"});
+        assert_eq!(serde_json::to_value(&grant).unwrap(), stored);
+        assert_eq!(serde_json::from_value::<Grant>(stored).unwrap(), grant);
+
+        for (pointer, value, fault) in [
+            ("/membership", json!({}), FaultName::MissingField),
+            ("/membership", json!("dba"), FaultName::WrongType),
+            (
+                "/membership/user",
+                json!("rdsadmin"),
+                FaultName::ProtectedRole,
+            ),
+            ("/membership/user", json!(""), FaultName::InvalidName),
+            (
+                "/membership/role",
+                json!("latchkey_owner"),
+                FaultName::ProtectedRole,
+            ),
+            (
+                "/membership/role",
+                json!("x".repeat(64)),
+                FaultName::InvalidName,
+            ),
+            ("/kind", json!("login"), FaultName::UnknownField),
+        ] {
+            let mut document = sound.clone();
+            *document.pointer_mut(pointer).unwrap() = value;
+            assert_eq!(read(&document).1[0], fault, "{document}");
         }
     }
 

@@ -38,7 +38,7 @@ pub use fault::{Fault, FaultName, Faults};
 pub use finding::Finding;
 pub use grant::Grant;
 pub use language::Language;
-pub use names::{PersonId, RequestId, RoleName, TargetId};
+pub use names::{GrantedRoleName, PersonId, RequestId, RoleName, TargetId};
 pub use principal::{Nobody, Principal};
 pub use request::{Digest, EndedAs, Ending, Request, RequestDraft, RequesterProof};
 pub use window::{Narrowing, Window, WindowSpec};

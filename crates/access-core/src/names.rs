@@ -21,6 +21,36 @@ impl RoleName {
     /// # Errors
     /// [`NameError`] with [`FaultName::InvalidName`] or [`FaultName::ProtectedRole`].
     pub fn new(name: impl Into<String>) -> Result<Self, NameError> {
+        let GrantedRoleName(name) = GrantedRoleName::new(name)?;
+        let folded = name.to_ascii_lowercase();
+        if folded.starts_with("pg_") || folded.starts_with("rds") {
+            return Err(NameError {
+                fault: FaultName::ProtectedRole,
+                why: "choose another role; pg_*, rds* and latchkey_* are never managed",
+            });
+        }
+        Ok(Self(name))
+    }
+
+    /// The name, byte for byte.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The name of a PostgreSQL role that somebody may become a member of: a predefined one or one of RDS too, such as
+/// `rds_superuser`, and else as a [`RoleName`].
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct GrantedRoleName(String);
+
+impl GrantedRoleName {
+    /// Takes a name that PostgreSQL keeps whole and that nobody can mistake for another.
+    ///
+    /// # Errors
+    /// [`NameError`] with [`FaultName::InvalidName`] or [`FaultName::ProtectedRole`].
+    pub fn new(name: impl Into<String>) -> Result<Self, NameError> {
         let name = name.into();
         let invalid = |why: &'static str| {
             Err(NameError {
@@ -53,8 +83,7 @@ impl RoleName {
             );
         }
         let folded = name.to_ascii_lowercase();
-        if folded.starts_with("pg_") || folded.starts_with("rds") || folded.starts_with("latchkey_")
-        {
+        if folded.starts_with("latchkey_") {
             return Err(NameError {
                 fault: FaultName::ProtectedRole,
                 why: "choose another role; pg_*, rds* and latchkey_* are never managed",
@@ -257,7 +286,7 @@ macro_rules! text_form {
         }
     )*};
 }
-text_form!(RoleName, TargetId, PersonId, RequestId);
+text_form!(RoleName, GrantedRoleName, TargetId, PersonId, RequestId);
 
 #[cfg(test)]
 mod tests {

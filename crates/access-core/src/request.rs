@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::break_glass::{self, BreakGlass};
-use crate::catalogue::{Database, DecideBy, Mode, Person, RoleCredential, RolePolicy};
+use crate::catalogue::{Database, DecideBy, Mode, Person, RoleCredential, RolePolicy, named};
 use crate::document::Object;
 use crate::fault::{FaultName, Faults};
 use crate::grant::Grant;
 use crate::language::Language;
-use crate::names::{NameError, PersonId, RequestId, RoleName, TargetId};
+use crate::names::{PersonId, RequestId, RoleName, TargetId};
 use crate::principal::Principal;
 use crate::time;
 use crate::window::{Window, WindowSpec};
@@ -419,8 +419,12 @@ impl RequestDraft {
                 "ask the platform team to list your IAM principals in your document: without them nothing can confirm who you are",
             );
         }
-        if let (Some((database, _)), Some(role)) = (database, &self.role)
-            && (role.as_str() == database.opener.user || role.as_str() == database.closer.user)
+        let asked_for = self.role.iter().map(RoleName::as_str);
+        let granted = policy.map_or_else(Vec::new, |(policy, _)| policy.grant.roles());
+        if let Some((database, _)) = database
+            && asked_for
+                .chain(granted)
+                .any(|role| role == database.opener.user || role == database.closer.user)
         {
             faults.add(
                 FaultName::ProtectedRole,
@@ -752,11 +756,6 @@ fn known<'a, N, T>(
         faults.add(fault, path, message);
     }
     document
-}
-
-fn named<T>(name: Result<T, NameError>, path: &str, faults: &mut Faults) -> Option<T> {
-    name.map_err(|error| faults.add(error.fault, path, error.why))
-        .ok()
 }
 
 #[cfg(test)]

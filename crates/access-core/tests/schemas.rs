@@ -119,6 +119,8 @@ fn roles() {
         ("/role", json!("rdsadmin")),
         ("/kind", json!("sudo")),
         ("/kind", json!(true)),
+        ("/kind", json!("membership")),
+        ("/membership", json!({"role": "dba", "user": "riko"})),
         ("/approvers", json!([])),
         ("/approvers", json!(["Alice"])),
         ("/approvers", json!(["alice", "alice"])),
@@ -141,15 +143,36 @@ fn roles() {
         document[field] = value;
         document
     };
+    let membership = |membership: Value| {
+        let mut document = with("kind", json!("membership"));
+        document["membership"] = membership;
+        document
+    };
     let sound = [
         sound.clone(),
         with("kind", json!("login")),
+        membership(json!({"role": "rds_superuser", "user": "riko"})),
         with("min_duration", json!("PT5M")),
         with("credential", json!("existing")),
         with("credential", json!("per_window")),
         with("shared", json!(true)),
     ];
     check(ROLE, reader(Kind::Role), &sound, &changes);
+
+    let sound = membership(json!({"role": "pg_monitor", "user": "riko"}));
+    let changes = [
+        ("/kind", Value::Null),
+        ("/kind", json!("login")),
+        ("/membership", Value::Null),
+        ("/membership", json!("dba")),
+        ("/membership/role", Value::Null),
+        ("/membership/role", json!("latchkey_owner")),
+        ("/membership/user", json!("RDSadmin")),
+        ("/membership/user", json!("x".repeat(64))),
+        ("/membership/admin", json!(true)),
+        ("/credential", json!("per_window")),
+    ];
+    check(ROLE, reader(Kind::Role), &[sound], &changes);
 }
 
 #[test]

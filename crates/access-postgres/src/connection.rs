@@ -408,7 +408,7 @@ impl Connection {
     }
 
     /// One statement that a plan can show.
-    async fn run(&self, role: &str, statement: &Statement<'_>) -> Result<Row, Error> {
+    pub(crate) async fn run(&self, role: &str, statement: &Statement<'_>) -> Result<Row, Error> {
         self.ask(role, statement.sql(), &statement.parameters())
             .await
     }

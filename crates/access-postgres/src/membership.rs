@@ -4,6 +4,7 @@
 use chrono::{DateTime, Utc};
 use tokio_postgres::types::Type;
 
+use crate::statement::Statement;
 use crate::{Connection, Error};
 
 /// A registered membership, as far as a [`RoleState`](crate::RoleState) does not say it.
@@ -63,17 +64,8 @@ impl Connection {
         user: &str,
         until: DateTime<Utc>,
     ) -> Result<(), Error> {
-        self.ask(
-            name,
-            "SELECT latchkey.open_membership($1, $2, $3, $4)",
-            &[
-                (&name, Type::TEXT),
-                (&role, Type::TEXT),
-                (&user, Type::TEXT),
-                (&until, Type::TIMESTAMPTZ),
-            ],
-        )
-        .await?;
+        let statement = Statement::open_membership(name, role, user, until);
+        self.run(name, &statement).await?;
         Ok(())
     }
 }

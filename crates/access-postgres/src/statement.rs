@@ -101,6 +101,25 @@ impl<'a> Statement<'a> {
         }
     }
 
+    /// What gives the membership registered as `name`, of `user` in `role`, until `until`.
+    #[must_use]
+    pub fn open_membership(
+        name: &'a str,
+        role: &'a str,
+        user: &'a str,
+        until: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            sql: "SELECT latchkey.open_membership($1, $2, $3, $4)",
+            values: vec![
+                Value::Text(name),
+                Value::Text(role),
+                Value::Text(user),
+                Value::Time(until),
+            ],
+        }
+    }
+
     /// Moves the end of the open login of `role` to `until`, if that is later.
     #[must_use]
     pub fn extend(role: &'a str, until: DateTime<Utc>) -> Self {

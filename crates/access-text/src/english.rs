@@ -138,7 +138,7 @@ pub static ENGLISH: Texts = Texts {
         },
     },
     login: GrantTexts {
-        kind: "a privileged PostgreSQL user, who will be able to log in",
+        kind: |_| "a privileged PostgreSQL user, who will be able to log in".to_owned(),
         lead: |requester, how_long| {
             format!("{requester} asks for a privileged database login: {how_long}.")
         },
@@ -157,8 +157,11 @@ pub static ENGLISH: Texts = Texts {
         next_opens_now: "The login opens now.",
         next_is_open_now: "The login is open now.",
         next_opens_at: |start| format!("The login opens at {start}."),
-        next_is_open: |role| {
-            format!("While it is open, everyone who knows the password of {role} can log in.")
+        next_is_open: |given| {
+            format!(
+                "While it is open, everyone who knows the password of {} can log in.",
+                given.user
+            )
         },
         next_closes_at: |end| {
             format!(
@@ -208,6 +211,86 @@ pub static ENGLISH: Texts = Texts {
         close_failing: |role, target| {
             format!(
                 "ALARM: the window is over, but the login of role {role} on {target} could not be proved closed. Take it as still open."
+            )
+        },
+    },
+    membership: GrantTexts {
+        kind: |given| {
+            format!(
+                "membership: the PostgreSQL user {} will be able to act as {} (SET ROLE)",
+                given.user, given.role
+            )
+        },
+        lead: |requester, how_long| {
+            format!("{requester} asks for the rights of a privileged PostgreSQL role: {how_long}.")
+        },
+        next_opens_when_approved: |n_missing| {
+            format!(
+                "With {} the membership begins at once.",
+                more_approvals(n_missing)
+            )
+        },
+        next_opens_at_when_approved: |n_missing, start| {
+            format!(
+                "With {} the membership begins at {start}.",
+                more_approvals(n_missing)
+            )
+        },
+        next_opens_now: "The membership begins now.",
+        next_is_open_now: "The membership is there now.",
+        next_opens_at: |start| format!("The membership begins at {start}."),
+        next_is_open: |given| {
+            format!(
+                "While it is there, everyone who can log in as {} can act as {}. PostgreSQL does not end it by itself: Latchkey does, and looks again every few minutes.",
+                given.user, given.role
+            )
+        },
+        next_closes_at: |end| {
+            format!(
+                "At {end} it ends: the user is no member any more, and all sessions of the user are ended, also those that did other work."
+            )
+        },
+        next_closes_after: |duration| {
+            format!(
+                "After {duration} it ends: the user is no member any more, and all sessions of the user are ended, also those that did other work."
+            )
+        },
+        next_closes_after_at_latest: |duration, end| {
+            format!(
+                "After {duration}, at {end} at the latest, it ends: the user is no member any more, and all sessions of the user are ended, also those that did other work."
+            )
+        },
+        end_window_means: "The membership is revoked at once and all sessions of the user are ended, with what they have not committed. Everybody concerned is told who ended it and why.",
+        already_open: "This request was approved, and the user is a member now.",
+        already_closed: "The window of this request is over, and the user is no member any more.",
+        open: "The membership is there",
+        closing_now: "The window of this request is over, and the membership is being revoked now. A message says when that is proved.",
+        ask: |approver, requester| {
+            format!(
+                "{approver}, please decide: {requester} asks for the rights of a privileged PostgreSQL role."
+            )
+        },
+        remind: |approver, requester, time_left| {
+            format!(
+                "{approver}, your decision is still missing ({time_left}): {requester} asks for the rights of a privileged PostgreSQL role."
+            )
+        },
+        ends_soon_subject: |target| format!("Latchkey: membership ends soon on {target}"),
+        ends_soon: |role, target, end| format!("The membership {role} on {target} ends at {end}."),
+        ends_soon_next: "Finish what you are doing: then all sessions of the user are ended, with what they have not committed. Only another approved window for this membership would keep it. If you need more time, file a new request now.",
+        opened_subject: |target| format!("Latchkey: membership given on {target}"),
+        opened: |role, target| {
+            format!("The membership {role} on {target} is there: log in as ever, then SET ROLE.")
+        },
+        closed_subject: |target| format!("Latchkey: membership ended on {target}"),
+        closed: |role, target, at| {
+            format!("The membership {role} on {target} is over. Checked on the database at {at}.")
+        },
+        closed_next: "The user is no member of the role any more, by whoever's grant, and no session is left that could act as it.",
+        close_failing_subject: |target| format!("Latchkey ALARM: membership NOT ended on {target}"),
+        close_failing: |role, target| {
+            format!(
+                "ALARM: the window is over, but the membership {role} on {target} could not be proved to be over. Take the user as still a member."
             )
         },
     },

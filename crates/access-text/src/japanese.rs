@@ -138,7 +138,10 @@ pub static JAPANESE: Texts = Texts {
         },
     },
     login: GrantTexts {
-        kind: "特権を持つPostgreSQLユーザーです。承認されるとログインできるようになります。",
+        kind: |_| {
+            "特権を持つPostgreSQLユーザーです。承認されるとログインできるようになります。"
+                .to_owned()
+        },
         lead: |requester, how_long| {
             format!(
                 "{requester} さんが、データベースへの特権ログインを申請しています（{how_long}）。"
@@ -153,8 +156,11 @@ pub static JAPANESE: Texts = Texts {
         next_opens_now: "まもなくログインできるようになります。",
         next_is_open_now: "現在、ログインできる状態です。",
         next_opens_at: |start| format!("{start} にログインできるようになります。"),
-        next_is_open: |role| {
-            format!("利用時間中は、{role} のパスワードを知っている人なら誰でもログインできます。")
+        next_is_open: |given| {
+            format!(
+                "利用時間中は、{} のパスワードを知っている人なら誰でもログインできます。",
+                given.user
+            )
         },
         next_closes_at: |end| {
             format!(
@@ -206,6 +212,88 @@ pub static JAPANESE: Texts = Texts {
         close_failing: |role, target| {
             format!(
                 "【警報】利用時間は終了しましたが、{target} のロール {role} のログインが停止したことを確認できません。まだログインできるものとして対応してください。"
+            )
+        },
+    },
+    membership: GrantTexts {
+        kind: |given| {
+            format!(
+                "ロールのメンバー資格です。承認されると、PostgreSQLユーザー {} が {} として操作できるようになります（SET ROLE）。",
+                given.user, given.role
+            )
+        },
+        lead: |requester, how_long| {
+            format!(
+                "{requester} さんが、特権を持つPostgreSQLロールの権限を申請しています（{how_long}）。"
+            )
+        },
+        next_opens_when_approved: |n_missing| {
+            format!("あと{n_missing}名が承認すると、直ちにメンバー資格が付与されます。")
+        },
+        next_opens_at_when_approved: |n_missing, start| {
+            format!("あと{n_missing}名が承認すると、{start} にメンバー資格が付与されます。")
+        },
+        next_opens_now: "まもなくメンバー資格が付与されます。",
+        next_is_open_now: "現在、メンバー資格が付与されています。",
+        next_opens_at: |start| format!("{start} にメンバー資格が付与されます。"),
+        next_is_open: |given| {
+            format!(
+                "利用時間中は、{} としてログインできる人なら誰でも {} として操作できます。PostgreSQL が自動的に終了することはありません。Latchkey が終了し、数分ごとに確認します。",
+                given.user, given.role
+            )
+        },
+        next_closes_at: |end| {
+            format!(
+                "{end} に終了します。メンバー資格は取り消され、このユーザーのセッションは、他の作業のものも含めてすべて切断されます。"
+            )
+        },
+        next_closes_after: |duration| {
+            format!(
+                "{duration}後に終了します。メンバー資格は取り消され、このユーザーのセッションは、他の作業のものも含めてすべて切断されます。"
+            )
+        },
+        next_closes_after_at_latest: |duration, end| {
+            format!(
+                "{duration}後、遅くとも {end} に終了します。メンバー資格は取り消され、このユーザーのセッションは、他の作業のものも含めてすべて切断されます。"
+            )
+        },
+        end_window_means: "メンバー資格は直ちに取り消され、このユーザーのセッションはすべて切断され、コミットしていない変更は失われます。終了した人と理由を関係者全員にお知らせします。",
+        already_open: "この申請は承認され、現在メンバー資格が付与されています。",
+        already_closed: "この申請の利用時間は終了し、メンバー資格は取り消されています。",
+        open: "メンバー資格が付与されています",
+        closing_now: "この申請の利用時間は終了し、メンバー資格を取り消しています。取り消しを確認した時点でお知らせします。",
+        ask: |approver, requester| {
+            format!(
+                "{approver} さん\n\n{requester} さんから、特権を持つPostgreSQLロールの権限の申請がありました。内容をご確認のうえ、承認または却下をお願いします。"
+            )
+        },
+        remind: |approver, requester, time_left| {
+            format!(
+                "{approver} さん\n\n{requester} さんからの、特権を持つPostgreSQLロールの権限の申請に、まだご回答をいただいていません（{time_left}）。内容をご確認のうえ、承認または却下をお願いします。"
+            )
+        },
+        ends_soon_subject: ENGLISH.membership.ends_soon_subject,
+        ends_soon: |role, target, end| {
+            format!("{target} のメンバー資格 {role} は、まもなく終了します。終了時刻：{end}")
+        },
+        ends_soon_next: "作業を終えてください。終了すると、このユーザーのセッションはすべて切断され、コミットしていない変更は失われます。このメンバー資格について承認済みの別の申請がある場合に限り、利用を続けられます。時間が足りない場合は、今のうちにあらためて申請してください。",
+        opened_subject: ENGLISH.membership.opened_subject,
+        opened: |role, target| {
+            format!(
+                "{target} のメンバー資格 {role} が付与されました。通常どおりログインし、SET ROLE を実行してください。"
+            )
+        },
+        closed_subject: ENGLISH.membership.closed_subject,
+        closed: |role, target, at| {
+            format!(
+                "{target} のメンバー資格 {role} は終了しました。{at} にデータベース上で確認済みです。"
+            )
+        },
+        closed_next: "このユーザーは、誰による付与であっても、もうこのロールのメンバーではありません。このロールとして操作できるセッションも残っていません。",
+        close_failing_subject: ENGLISH.membership.close_failing_subject,
+        close_failing: |role, target| {
+            format!(
+                "【警報】利用時間は終了しましたが、{target} のメンバー資格 {role} が終了したことを確認できません。まだメンバーであるものとして対応してください。"
             )
         },
     },

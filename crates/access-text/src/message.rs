@@ -1,5 +1,6 @@
 //! The messages: plain text for e-mail, one per event and person.
 
+use access_core::Grant;
 use chrono::{DateTime, Utc};
 
 use crate::moment::Moment;
@@ -334,7 +335,7 @@ fn announcement(
                 "{}\n\n{}\n{}",
                 says.close_failing_goes_on,
                 says.close_by_hand,
-                close_by_hand(&text.role)
+                close_by_hand(&text.role, &request.grant)
             ),
         ),
     };
@@ -569,15 +570,32 @@ fn columns_of(character: char) -> usize {
     if character < '\u{1100}' { 1 } else { 2 }
 }
 
-/// What an administrator can paste. Identifier and literal are quoted as
+/// What an administrator can paste into psql. Identifiers and literals are quoted as
 /// <https://www.postgresql.org/docs/current/sql-syntax-lexical.html> says.
-fn close_by_hand(role: &str) -> String {
-    let identifier = role.replace('"', "\"\"");
-    let literal = role.replace('\'', "''");
-    format!(
-        "    ALTER ROLE \"{identifier}\" NOLOGIN;\n    \
-         SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{literal}';"
-    )
+fn close_by_hand(role: &str, grant: &Grant) -> String {
+    let literal = |text: &str| format!("'{}'", text.replace('\'', "''"));
+    let (mut statements, user) = match grant {
+        Grant::Login => {
+            let identifier = role.replace('"', "\"\"");
+            (vec![format!("ALTER ROLE \"{identifier}\" NOLOGIN;")], role)
+        }
+        Grant::Membership(membership) => (
+            vec![
+                "\\c latchkey".to_owned(),
+                format!("SELECT latchkey.close({});", literal(role)),
+                format!(
+                    "SELECT held_by FROM latchkey.membership({});",
+                    literal(role)
+                ),
+            ],
+            membership.user.as_str(),
+        ),
+    };
+    statements.push(format!(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = {};",
+        literal(user)
+    ));
+    format!("    {}", statements.join("\n    "))
 }
 
 /// What it is about and which request, within the rules of SNS.
@@ -621,7 +639,7 @@ mod tests {
 
     #[test]
     fn the_role_is_quoted_in_the_commands() {
-        let commands = close_by_hand("o'dd \"role\"");
+        let commands = close_by_hand("o'dd \"role\"", &Grant::Login);
         assert!(
             commands.contains(r#"ALTER ROLE "o'dd ""role""" NOLOGIN;"#),
             "{commands}"

@@ -4,11 +4,11 @@ use access_core::RoleCredential;
 use access_core::plain_text::{
     Layout, REPLACEMENT, code_points, is_neutralised, is_refused_in_names, neutralise, shorten,
 };
-use access_core::{Finding, Narrowing};
+use access_core::{Finding, Grant, Narrowing};
 use chrono::{DateTime, Utc};
 
 use crate::moment::{Moment, duration, time_left};
-use crate::texts::Texts;
+use crate::texts::{Given, Texts};
 use crate::view::{DecisionView, Extension, PersonView, RequestView, Standing, WindowView};
 
 /// More than any rule lets through, made harmless; a second lock against flooding a page or a message.
@@ -48,7 +48,7 @@ pub(crate) struct RequestText {
     pub(crate) proof_hint: &'static str,
     pub(crate) role: String,
     /// What the window gives.
-    pub(crate) kind: &'static str,
+    pub(crate) kind: String,
     /// What ending the window does.
     pub(crate) end_means: &'static str,
     /// What the role's name contains beside ASCII; empty if nothing.
@@ -125,6 +125,7 @@ impl RequestText {
             texts.request.deadline_passed.to_owned()
         };
         let says = texts.of_grant(&request.grant);
+        let given = given(request);
         let requester_name = line(&request.requester.name);
         let (rule, progress) = match reviewers(request) {
             None => (
@@ -142,7 +143,7 @@ impl RequestText {
             proof,
             proof_hint,
             role: name(&request.role),
-            kind: says.kind,
+            kind: (says.kind)(&given),
             end_means: says.end_window_means,
             role_note: code_points(&request.role)
                 .map(|code_points| (texts.request.foreign_characters)(&code_points))
@@ -181,7 +182,7 @@ impl RequestText {
                 RoleCredential::PerWindow => {
                     (texts.request.next_is_open_for)(&line(&request.requester.name))
                 }
-                RoleCredential::Existing => (says.next_is_open)(&name(&request.role)),
+                RoleCredential::Existing => (says.next_is_open)(&given),
             },
             closing: closing(texts, request),
             expiry: is_waiting
@@ -221,6 +222,17 @@ pub(crate) fn name(name: &str) -> String {
             }
         })
         .collect()
+}
+
+fn given(request: &RequestView) -> Given {
+    let (role, user) = match &request.grant {
+        Grant::Login => (request.role.as_str(), request.role.as_str()),
+        Grant::Membership(membership) => (membership.role.as_str(), membership.user.as_str()),
+    };
+    Given {
+        role: name(role),
+        user: name(user),
+    }
 }
 
 /// `Alice Example (alice)`.

@@ -13,6 +13,7 @@ pub struct Texts {
     pub(crate) words: Words,
     pub(crate) request: RequestTexts,
     pub(crate) login: GrantTexts,
+    pub(crate) membership: GrantTexts,
     pub(crate) form: FormTexts,
     pub(crate) ending: EndingTexts,
     pub(crate) outcome: OutcomeTexts,
@@ -33,6 +34,7 @@ impl Texts {
     pub(crate) fn of_grant(&self, grant: &Grant) -> &GrantTexts {
         match grant {
             Grant::Login => &self.login,
+            Grant::Membership(_) => &self.membership,
         }
     }
 }
@@ -132,18 +134,27 @@ pub(crate) struct RequestTexts {
     pub(crate) next_expires: fn(decide_by: &str) -> String,
 }
 
+/// The names that such sentences speak of, harmless. With a login, role and user are the same.
+#[derive(Debug)]
+pub(crate) struct Given {
+    /// The PostgreSQL role whose rights the window gives.
+    pub(crate) role: String,
+    /// The PostgreSQL user who has them.
+    pub(crate) user: String,
+}
+
 /// What is said in a way of its own for each kind of access.
 #[derive(Debug)]
 pub(crate) struct GrantTexts {
     /// What the window gives.
-    pub(crate) kind: &'static str,
+    pub(crate) kind: fn(&Given) -> String,
     pub(crate) lead: fn(requester: &str, how_long: &str) -> String,
     pub(crate) next_opens_when_approved: fn(n_missing: usize) -> String,
     pub(crate) next_opens_at_when_approved: fn(n_missing: usize, start: &str) -> String,
     pub(crate) next_opens_now: &'static str,
     pub(crate) next_is_open_now: &'static str,
     pub(crate) next_opens_at: fn(start: &str) -> String,
-    pub(crate) next_is_open: fn(role: &str) -> String,
+    pub(crate) next_is_open: fn(&Given) -> String,
     pub(crate) next_closes_at: fn(end: &str) -> String,
     pub(crate) next_closes_after: fn(duration: &str) -> String,
     pub(crate) next_closes_after_at_latest: fn(duration: &str, end: &str) -> String,

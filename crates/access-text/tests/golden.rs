@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::PathBuf;
 
+use access_core::grant::Membership;
 use access_core::overlap::{Holder, InUse};
-use access_core::{CannotApprove, FaultName, Finding, Narrowing};
+use access_core::{CannotApprove, FaultName, Finding, Grant, GrantedRoleName, Narrowing, RoleName};
 use access_text::{
     Announcement, CannotDecide, DecisionView, Draft, ENGLISH, EndDraft, EndOffer, EndProblem,
     EndTyped, EndingView, FIELD_START, FormProblem, JAPANESE, Message, OtherWindow, Page,
@@ -59,7 +60,7 @@ fn request() -> RequestView {
             .to_owned(),
         window: WindowView::Fixed { start: at("2026-11-22T10:00:00Z"), end: at("2026-11-22T11:30:00Z") },
         asked: None,
-        grant: access_core::Grant::Login,
+        grant: Grant::Login,
         credential: access_core::RoleCredential::Existing,
         zone: Tz::Asia__Tokyo,
         decide_by: at("2026-11-22T10:00:00Z"),
@@ -857,6 +858,49 @@ fn asking_messages() {
         hostile(&ENGLISH).body.lines().any(|line| line == LINK),
         "the link has a line of its own"
     );
+}
+
+/// Nearly the same request, for a membership.
+fn membership(request: RequestView) -> RequestView {
+    RequestView {
+        role: "riko-dba".to_owned(),
+        grant: Grant::Membership(Membership {
+            role: GrantedRoleName::new("rds_superuser").expect("a role"),
+            user: RoleName::new("riko").expect("a user"),
+        }),
+        ..request
+    }
+}
+
+#[test]
+fn pages_and_messages_about_a_membership() {
+    let waiting = membership(half_approved());
+    let approved = membership(approved());
+    check_page("decision_membership", 200, |texts| {
+        decision_page(texts, &waiting, &alice(), None, now())
+    });
+    let chiyo = person("chiyo", "Chiyo Example");
+    let offer = EndOffer {
+        person: &chiyo,
+        is_open: true,
+        draft: None,
+    };
+    check_page("settled_open_membership", 200, |texts| {
+        settled_page(texts, &approved, &chiyo, Stage::Open, Some(&offer), now())
+    });
+    check_message("ask_membership", |texts| {
+        ask(texts, &waiting, &alice(), LINK, now())
+    });
+    let later = at("2026-11-22T11:30:02Z");
+    for (file, event) in [
+        ("approved_membership", Announcement::Approved),
+        ("opened_membership", Announcement::Opened),
+        ("ends_soon_membership", Announcement::EndsSoon),
+        ("closed_membership", closed(later, &[])),
+        ("close_failing_membership", Announcement::CloseFailing),
+    ] {
+        check_message(file, |texts| announce(texts, &approved, &event, later));
+    }
 }
 
 fn closed(at: DateTime<Utc>, left_behind: &[&str]) -> Announcement {

@@ -1,7 +1,10 @@
 //! Every page and every message exists in every language, and the Japanese ones hold no English sentence.
 
+use access_core::grant::Membership;
 use access_core::overlap::{Holder, InUse};
-use access_core::{CannotApprove, FaultName, Finding, Language, Narrowing};
+use access_core::{
+    CannotApprove, FaultName, Finding, Grant, GrantedRoleName, Language, Narrowing, RoleName,
+};
 use access_text::{
     Announcement, CannotDecide, DecisionView, Draft, EndDraft, EndOffer, EndProblem, EndTyped,
     FIELD_END, FormProblem, Message, OtherWindow, Page, PersonView, RequestView, Stage, Texts,
@@ -15,7 +18,7 @@ use chrono_tz::Tz;
 const LINK: &str = "https://latchkey.invalid/decide/1";
 
 /// Latin words that are no English: names, units of the data below, and marks that tools search for.
-const NO_ENGLISH: [&str; 12] = [
+const NO_ENGLISH: [&str; 14] = [
     "Latchkey",
     "UTC",
     "PostgreSQL",
@@ -24,6 +27,8 @@ const NO_ENGLISH: [&str; 12] = [
     "T",
     "GRAVE",
     "U",
+    "SET",
+    "ROLE",
     "kanri",
     "orders",
     "r",
@@ -118,7 +123,14 @@ fn requests() -> Vec<RequestView> {
         vec![vote(taro(), false)],
     ];
     let mut requests = Vec::new();
-    for window in windows {
+    let membership = Grant::Membership(Membership {
+        role: GrantedRoleName::new("kanri").expect("a role"),
+        user: RoleName::new("hanako").expect("a user"),
+    });
+    for (window, grant) in windows
+        .into_iter()
+        .flat_map(|window| [(window.clone(), Grant::Login), (window, membership.clone())])
+    {
         for decisions in &votes {
             requests.push(RequestView {
                 request_id: "r-0123456789".to_owned(),
@@ -131,7 +143,7 @@ fn requests() -> Vec<RequestView> {
                 reviewers: None,
                 requester: person("hanako", "鈴木花子"),
                 reason: "夜間バッチの障害対応です。".to_owned(),
-                grant: access_core::Grant::Login,
+                grant: grant.clone(),
                 credential: access_core::RoleCredential::Existing,
                 window: window.clone(),
                 asked: (!decisions.is_empty()).then(|| fixed.clone()),

@@ -1,4 +1,4 @@
-//! What converge acts on: the windows of a role in the table, and the role in its database.
+//! What converge acts on: the windows of a role in the table, and the role in its database, whatever a window gives.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use access_core::catalogue::{Database, Login};
 use access_core::converge::carry_out::{
     ClosableRole, LONGEST_CLOSING, LONGEST_STATEMENT, OpenableRole, WindowList,
 };
-use access_core::{LoginSeen, RequestId, RoleName, TargetId, Windows};
+use access_core::{Grant, LoginSeen, RequestId, RoleName, TargetId, Windows};
 use access_postgres::{
     Connection, NotProved, ProofOfClosing, RoleState, SystemIdentifier, ValidUntil, WindowPassword,
 };
@@ -164,9 +164,11 @@ fn n_ended(not_proved: &NotProved) -> usize {
 pub struct RoleToOpen<'a> {
     /// How to take back what was given.
     pub to_close: RoleToClose<'a>,
+    /// What the window gives, as people approved it.
+    pub grant: &'a Grant,
     /// To the pinned server.
     pub connection: &'a Connection,
-    /// The password made for the window; `None` leaves the role the one that it has.
+    /// The password made for the window of a login; `None` leaves the role the one that it has.
     pub password: Option<&'a WindowPassword>,
 }
 
@@ -191,13 +193,18 @@ impl OpenableRole for RoleToOpen<'_> {
 
     async fn open(&self, until: DateTime<Utc>) -> Result<bool, Error> {
         let role = self.to_close.role.as_str();
-        let opened = match self.password {
-            Some(password) => {
-                self.connection
+        let connection = self.connection;
+        let opened = match (self.grant, self.password) {
+            (Grant::Login, Some(password)) => {
+                connection
                     .open_login_with_password(role, until, password)
                     .await
             }
-            None => self.connection.open_login(role, until).await,
+            (Grant::Login, None) => connection.open_login(role, until).await,
+            (Grant::Membership(membership), _) => {
+                let (granted, user) = (membership.role.as_str(), membership.user.as_str());
+                connection.open_membership(role, granted, user, until).await
+            }
         };
         match opened {
             Ok(()) => Ok(true),

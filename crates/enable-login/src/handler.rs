@@ -12,8 +12,8 @@ use access_core::converge::carry_out::{self, Opening};
 use access_core::eligibility::{self, Eligible};
 use access_core::overlap::{self, InUse};
 use access_core::{
-    Fault, FaultName, Finding, Request, RequestId, Vote, Window, WindowSpec, break_glass, decision,
-    finding, time,
+    Fault, FaultName, Finding, Grant, Request, RequestId, Vote, Window, WindowSpec, break_glass,
+    decision, finding, time,
 };
 use access_postgres::{Connection, RolePowers, RoleState, SystemIdentifier, WindowPassword};
 use chrono::{DateTime, Duration, Utc};
@@ -22,6 +22,7 @@ use lambda_shell::{Failure, Invocation, Unit};
 use serde_json::Value;
 
 use crate::credential::{self, HandedOver};
+use crate::membership;
 use crate::plan;
 
 /// How long what was given is tried to be taken back, if it must not stand. Others go on after that.
@@ -113,7 +114,14 @@ impl Handler {
             }
         };
         let mut faults = preflight_faults(request, &state);
-        if !request.credential.is_existing() {
+        let mut user_oid = None;
+        if let Some(asked) = request.grant.membership()
+            && state.is_membership()
+        {
+            let found = membership::look(&connection, &request.role, asked).await?;
+            user_oid = Some(found.user_oid);
+            faults.extend(found.faults);
+        } else if !request.credential.is_existing() && !state.is_membership() {
             faults.extend(credential_fault(request, &state, &connection).await?);
         }
         // Whoever asks for as soon as it is approved means now.
@@ -132,6 +140,7 @@ impl Handler {
         let pin = ServerPin {
             system_identifier: server.system_identifier.to_string(),
             role_oid: state.oid,
+            user_oid,
         };
         let seen = Some((pin, findings(state, powers)));
         Ok(Checked { faults, seen })
@@ -227,7 +236,20 @@ impl Handler {
             Ok(state) => state,
             Err(error) => return self.refuse_or_fail(id, error).await,
         };
-        let faults = opening_faults(&stored, &seen);
+        let mut faults = opening_faults(&stored, &seen);
+        if let Some(asked) = stored.request.grant.membership()
+            && seen.is_membership()
+        {
+            let found = membership::look(&connection, &stored.request.role, asked).await?;
+            if stored
+                .server
+                .as_ref()
+                .is_some_and(|pin| pin.user_oid != Some(found.user_oid))
+            {
+                faults.push(registered_anew());
+            }
+            faults.extend(found.faults);
+        }
         if !faults.is_empty() {
             return self.refuse(id, faults).await;
         }
@@ -460,6 +482,7 @@ impl Handler {
                 deadline: TAKE_BACK_DEADLINE,
                 now: self.now,
             },
+            grant: &request.grant,
             connection,
             password,
         };
@@ -476,7 +499,9 @@ impl Handler {
                 access_postgres::Error::AnotherPasswordStands { .. },
             )) => Ok(self.look_again()),
             Ok(Opening::Over) => self.refuse(id, vec![over()]).await,
-            Ok(Opening::ClosedByHand) => self.refuse(id, vec![closed_by_hand()]).await,
+            Ok(Opening::ClosedByHand) => {
+                self.refuse(id, vec![closed_by_hand(&request.grant)]).await
+            }
             Ok(Opening::Restless) => Err(Failure::new(
                 ErrorName::Internal,
                 format!(
@@ -552,6 +577,7 @@ fn fault_or_failure(error: access_postgres::Error) -> Result<Fault, Failure> {
         Postgres::CouldUndoItsWindow { .. } => FaultName::RoleTooPowerful,
         Postgres::ClosedByHand { .. } => FaultName::ClosedByHand,
         Postgres::OwnsPreparedTransaction { .. } => FaultName::PreparedTransaction,
+        Postgres::MemberAlready { .. } => FaultName::MemberAlready,
         Postgres::WindowOutOfRange { .. } => FaultName::WindowTooLongForDatabase,
         _ => return Err(postgres(error)),
     };
@@ -590,11 +616,7 @@ fn opening_faults(stored: &StoredRequest, state: &RoleState) -> Vec<Fault> {
         .as_ref()
         .is_some_and(|pin| pin.role_oid != state.oid)
     {
-        faults.push(Fault::new(
-            FaultName::RoleNotRegistered,
-            "$.role",
-            "ask again: another role has been registered under this name since the request was made",
-        ));
+        faults.push(registered_anew());
     }
     // Who can act as it once it is open, is no reason to end it.
     if stored.status == Status::Approved
@@ -613,6 +635,14 @@ fn opening_faults(stored: &StoredRequest, state: &RoleState) -> Vec<Fault> {
         }
     }
     faults
+}
+
+fn registered_anew() -> Fault {
+    Fault::new(
+        FaultName::RoleNotRegistered,
+        "$.role",
+        "ask again: another role or user has been registered under this name since the request was made",
+    )
 }
 
 /// What approvers should know about the role.
@@ -661,6 +691,13 @@ fn preflight_faults(request: &Request, state: &RoleState) -> Vec<Fault> {
             Fault::new(name, "$.role", obstacle.to_string())
         })
         .collect();
+    if request.grant.is_login() == state.is_membership() {
+        faults.push(Fault::new(
+            FaultName::RoleNotRegistered,
+            "$.role",
+            "ask the platform team: the database has another kind of access under this name than the catalogue",
+        ));
+    }
     let longest = Duration::from_std(state.max_window).unwrap_or(Duration::MAX);
     if length(&request.window, request.requested_at) > longest {
         faults.push(Fault::new(
@@ -719,12 +756,16 @@ fn over() -> Fault {
     )
 }
 
-fn closed_by_hand() -> Fault {
-    Fault::new(
-        FaultName::ClosedByHand,
-        "$.role",
-        "ask the database's owner: somebody took LOGIN from this role while a window was open",
-    )
+fn closed_by_hand(grant: &Grant) -> Fault {
+    let message = match grant {
+        Grant::Login => {
+            "ask the database's owner: somebody took LOGIN from this role while a window was open"
+        }
+        Grant::Membership(_) => {
+            "ask the database's owner: somebody revoked this membership while a window was open"
+        }
+    };
+    Fault::new(FaultName::ClosedByHand, "$.role", message)
 }
 
 pub(crate) fn aws(error: access_aws::Error) -> Failure {

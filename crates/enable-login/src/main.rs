@@ -12,6 +12,7 @@ use lambda_shell::RuntimeError;
 
 mod credential;
 mod handler;
+mod membership;
 mod plan;
 
 #[tokio::main(flavor = "current_thread")]

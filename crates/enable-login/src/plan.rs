@@ -7,7 +7,6 @@ use access_postgres::statement::{self, Statement};
 
 /// The plan of `request` for `window`, beside the other windows of its role.
 pub(crate) fn of(request: &Request, window: Option<Window>, others: Vec<WindowRow>) -> Plan {
-    let Grant::Login = request.grant;
     let role = request.role.as_str();
     let planned = |login: &str, servers, statement: &Statement<'_>| Planned {
         login: login.to_owned(),
@@ -17,12 +16,18 @@ pub(crate) fn of(request: &Request, window: Option<Window>, others: Vec<WindowRo
     };
     let opening = window.and_then(|window| step(request, window, others));
     let opening = opening.map(|step| {
-        let statement = match step {
-            OpeningStep::Extend { until } => Statement::extend(role, until),
-            OpeningStep::Open { until } if request.credential.is_existing() => {
+        let statement = match (step, &request.grant) {
+            (OpeningStep::Extend { until }, _) => Statement::extend(role, until),
+            (OpeningStep::Open { until }, Grant::Membership(membership)) => {
+                let (granted, user) = (membership.role.as_str(), membership.user.as_str());
+                Statement::open_membership(role, granted, user, until)
+            }
+            (OpeningStep::Open { until }, Grant::Login) if request.credential.is_existing() => {
                 Statement::open(role, until)
             }
-            OpeningStep::Open { until } => Statement::open_with_new_password(role, until),
+            (OpeningStep::Open { until }, Grant::Login) => {
+                Statement::open_with_new_password(role, until)
+            }
         };
         planned(&request.database.opener.user, Servers::Writer, &statement)
     });

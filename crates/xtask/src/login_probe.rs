@@ -33,7 +33,8 @@ pub enum Attempt {
     Accepted(Session),
     /// The server refused the login.
     Refused {
-        /// The server's code for the reason: `28000` may not log in, `28P01` password not (or no longer) valid.
+        /// The server's code for the reason: `28000` may not log in, `28P01` password not (or no longer) valid, `42501`
+        /// no member of the role.
         sqlstate: String,
     },
 }
@@ -73,6 +74,23 @@ impl Session {
         };
         let row = self.client.query_one(query, &[]).await.map_err(failed)?;
         row.try_get(0).map_err(failed)
+    }
+
+    /// Does `SET ROLE`, and says whether the server let it.
+    ///
+    /// # Errors
+    /// [`Error::Postgres`] when the answer was neither yes nor no.
+    pub async fn act_as(&self, role: &str) -> Result<bool> {
+        let identifier = role.replace('"', "\"\"");
+        let set_role = format!("SET ROLE \"{identifier}\"");
+        match self.client.batch_execute(&set_role).await {
+            Ok(()) => Ok(true),
+            Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => Ok(false),
+            Err(source) => Err(Error::Postgres {
+                action: format!("run `{set_role}`"),
+                source: Box::new(source),
+            }),
+        }
     }
 
     /// Waits until the session ends, for at most `at_most`.

@@ -286,6 +286,40 @@ impl Stack {
             .await
     }
 
+    /// Makes the user and the role of a membership in the local database, registers it there as the DBA would, and saves
+    /// its document in the catalogue. The user's password is the one of [`ROLE`].
+    ///
+    /// # Errors
+    /// When the database or the local AWS refuses.
+    pub async fn add_membership(&self, document: &Value) -> Result<()> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let name = text(&document["role"]);
+        let role = text(&document["membership"]["role"]);
+        let user = text(&document["membership"]["user"]);
+        let failed = |source| Error::Postgres {
+            action: format!("make the membership {name}"),
+            source: Box::new(source),
+        };
+        let server = &self.postgres;
+        let master = server
+            .log_in(&server.accounts().master, LATCHKEY_DATABASE)
+            .await
+            .map_err(failed)?;
+        // Names and password are the test's own and need no escaping.
+        let create = format!(
+            "CREATE ROLE \"{role}\" NOLOGIN; CREATE ROLE \"{user}\" LOGIN PASSWORD '{}'",
+            server.target_password()
+        );
+        master.batch_execute(&create).await.map_err(failed)?;
+        let register = "SELECT latchkey.register_membership($1, $2, $3, '8 hours')";
+        master
+            .execute(register, &[&name, &role, &user])
+            .await
+            .map_err(failed)?;
+        self.put_catalogue(&format!("roles/{TARGET}/{name}"), document)
+            .await
+    }
+
     /// Registers another database in the catalogue: the CA, the secrets of our logins, and the document, which it
     /// returns.
     ///
@@ -520,6 +554,19 @@ impl Stack {
         self.server()
             .log_in(APPLICATION_DATABASE, role, password)
             .await
+    }
+
+    /// Tries to log in as `user` with the password of [`ROLE`] and to act as `role`: can it, now?
+    ///
+    /// # Errors
+    /// When the server gives neither yes nor no.
+    pub async fn try_act_as(&self, user: &str, role: &str) -> Result<Attempt> {
+        match self.try_log_in(user).await? {
+            Attempt::Accepted(session) if !session.act_as(role).await? => Ok(Attempt::Refused {
+                sqlstate: "42501".to_owned(),
+            }),
+            attempt => Ok(attempt),
+        }
     }
 
     /// Deploys another release over the running one: `parameters` change, and so do every function's package and
