@@ -14,11 +14,15 @@ use xtask::deploy::Optimisation;
 use xtask::error::{Error, Result};
 use xtask::login_probe::{Attempt, Session};
 use xtask::ministack::Keys;
-use xtask::postgres::APPLICATION_DATABASE;
+use xtask::postgres::{APPLICATION_DATABASE, LATCHKEY_DATABASE};
 use xtask::records::{History, RequestRow};
-use xtask::stack::{APPROVERS, Ended, Execution, REQUESTER, ROLE, Stack, TARGET};
-use xtask::window_password;
+use xtask::stack::{APPROVERS, Ended, Execution, REQUESTER, Stack, TARGET};
+use xtask::window_password::{self, ReadCommand};
 use xtask::workspace;
+
+use kind::{Kind, State};
+
+mod kind;
 
 /// A person may take this long to approve; the demo's catalogue gives the same time.
 const APPROVED_WITHIN: Duration = Duration::from_secs(600);
@@ -29,6 +33,9 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(5);
 /// How to show it.
 #[derive(Args)]
 pub(crate) struct Options {
+    /// The kind of access to show.
+    #[arg(long, value_enum, default_value = "login")]
+    kind: Kind,
     /// Approve without a person, through the same page.
     #[arg(long)]
     approve: bool,
@@ -51,7 +58,7 @@ pub(crate) struct Options {
 /// # Errors
 /// [`Error::NotAsPromised`] if any observation does not hold, and whatever stopped the demo.
 pub(crate) async fn run(options: &Options) -> Result<()> {
-    console::heading("Latchkey: a privileged login that opens only for an approved window");
+    console::heading("Latchkey: privileged access that opens only for an approved window");
     let optimisation = if options.quick {
         Optimisation::Quick
     } else {
@@ -76,7 +83,7 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
         let _ = writeln!(std::io::stdout(), "{}", observed.as_json(&problems, &stack));
     }
     if options.keep {
-        keep(&stack).await?;
+        keep(&stack, options.kind).await?;
     }
     if problems.is_empty() {
         Ok(())
@@ -87,22 +94,23 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
 
 /// What was seen from outside.
 struct Observed {
+    kind: Kind,
     request_id: String,
-    login_before: Seen,
-    login_during: Seen,
-    login_after: Seen,
-    /// When the server allowed logins first.
+    before: Seen,
+    during: Seen,
+    after: Seen,
+    /// When the server gave access first.
     opened_at: DateTime<Utc>,
     /// The end of the window, as the database enforces it.
     end: DateTime<Utc>,
     session_cut_at: DateTime<Utc>,
-    login_refused_at: DateTime<Utc>,
-    /// When the role had neither LOGIN nor a session.
+    refused_at: DateTime<Utc>,
+    /// When neither the access nor a session that used it was left.
     closed_at: DateTime<Utc>,
     sessions_after: i64,
     lag: Lag,
-    /// Whether the requester still finds the window's password.
-    secret_after: &'static str,
+    /// Whether the requester still finds the window's password, if it had one.
+    secret_after: Option<&'static str>,
     messages: Vec<String>,
     ended: Ended,
     took: Vec<(&'static str, Duration)>,
@@ -220,24 +228,20 @@ async fn show(stack: &Stack, options: &Options) -> Result<Observed> {
         since = Instant::now();
     };
 
-    // The window makes the password; what the role had before is worth nothing.
-    let mut role = Stack::role_document(ROLE);
-    role["credential"] = json!("per_window");
-    stack
-        .put_catalogue(&format!("roles/{TARGET}/{ROLE}"), &role)
-        .await?;
+    let kind = options.kind;
+    kind.register(stack).await?;
 
     console::heading("Before");
-    let before = stack.try_log_in(ROLE).await?;
-    let login_before = Seen::of(&before);
-    say_attempt(&before);
+    let attempt = kind.attempt(stack, None).await?;
+    let before = Seen::of(&attempt);
+    say_attempt(kind, &attempt);
 
     console::heading("The request");
-    let request = Stack::request_document(ROLE, &format!("PT{}S", options.window.as_secs()));
+    let request = kind.request(&format!("PT{}S", options.window.as_secs()));
     let execution = stack.ask_as_requester(&request).await?;
     console::say(&format!(
         "  {REQUESTER} asks for {} on {TARGET} for {}",
-        bold(ROLE),
+        bold(kind.name()),
         console::seconds(options.window)
     ));
     console::say(&format!(
@@ -257,31 +261,26 @@ async fn show(stack: &Stack, options: &Options) -> Result<Observed> {
 
     console::heading("The decision");
     console::say(&format!("  {link}"));
-    decide(stack, &execution, &link, options.approve).await?;
+    decide(stack, &execution, &link, options).await?;
     lap("decision");
 
     console::heading("During");
-    let opened_at = or_what_went_wrong(stack, &execution, wait_until_open(stack)).await?;
-    let told = window_password::told(stack, ROLE, STEP_WITHIN);
-    let (opened, read) = or_what_went_wrong(stack, &execution, told).await?;
-    console::say(&format!(
-        "  {REQUESTER} gets a message: {}",
-        dim(&opened.subject)
-    ));
-    let secret = read.run(stack, stack.requester_keys()).await?;
-    let password = secret["password"].as_str().unwrap_or_default().to_owned();
-    console::say(&format!(
-        "  {REQUESTER} reads the password of this window: {} characters in {}",
-        password.len(),
-        dim(read.secret_name())
-    ));
-    let attempt = stack.try_log_in_with(ROLE, &password).await?;
-    let login_during = Seen::of(&attempt);
-    say_attempt(&attempt);
-    let end = valid_until(stack).await?;
+    let opened_at = or_what_went_wrong(stack, &execution, wait_until_open(stack, kind)).await?;
+    let told = told_that_it_is_open(stack, kind);
+    let (subject, read) = or_what_went_wrong(stack, &execution, told).await?;
+    console::say(&format!("  {REQUESTER} gets a message: {}", dim(&subject)));
+    let password = match &read {
+        Some(read) => Some(read_password(stack, read).await?),
+        None => None,
+    };
+    let password = password.as_deref();
+    let attempt = kind.attempt(stack, password).await?;
+    let during = Seen::of(&attempt);
+    say_attempt(kind, &attempt);
+    let end = open_until(stack, kind).await?;
     let Attempt::Accepted(session) = attempt else {
         return Err(Error::NotAsPromised(
-            "the login was refused during the window".to_owned(),
+            "access was refused during the window".to_owned(),
         ));
     };
     let answer = session
@@ -293,10 +292,10 @@ async fn show(stack: &Stack, options: &Options) -> Result<Observed> {
     console::say(&format!("  the window ends at {}", clock(end)));
     lap("open");
 
-    let (session_cut_at, login_refused_at, closed_at) = tokio::try_join!(
+    let (session_cut_at, refused_at, closed_at) = tokio::try_join!(
         watch_session(session, end),
-        watch_login(stack, &password, end),
-        watch_role(stack, end)
+        watch_attempts(stack, kind, password, end),
+        watch_server(stack, kind, end)
     )?;
     lap("window");
 
@@ -306,30 +305,35 @@ async fn show(stack: &Stack, options: &Options) -> Result<Observed> {
         lag(end, session_cut_at)
     ));
     console::say(&format!(
-        "  the login was refused {} after the end",
-        lag(end, login_refused_at)
+        "  access was refused {} after the end",
+        lag(end, refused_at)
     ));
     console::say(&format!(
-        "  the role had neither LOGIN nor a session {} after the end",
+        "  neither the access nor a session that used it was left {} after the end",
         lag(end, closed_at)
     ));
     let ended = stack.wait_for_end(&execution, STEP_WITHIN).await?;
-    let after = stack.try_log_in_with(ROLE, &password).await?;
-    let login_after = Seen::of(&after);
-    say_attempt(&after);
-    let sessions_after = role_state(stack).await?.n_sessions;
+    let attempt = kind.attempt(stack, password).await?;
+    let after = Seen::of(&attempt);
+    say_attempt(kind, &attempt);
+    let sessions_after = look(stack, kind, end).await?.n_sessions;
     let request_id = ended.output["request_id"].as_str().unwrap_or_default();
     let row = stack.request_row(request_id).await?;
     let lag = Lag::read(end, &stack.history(&execution).await?, row.as_ref());
     for line in lag.lines() {
         console::say(&line);
     }
-    let secret_after = match read.run(stack, stack.requester_keys()).await {
-        Ok(_) => "there",
-        Err(_) => "gone",
+    let secret_after = match &read {
+        Some(read) => Some(match read.run(stack, stack.requester_keys()).await {
+            Ok(_) => "there",
+            Err(_) => "gone",
+        }),
+        None => None,
     };
-    console::say(&format!("  the secret with the password is {secret_after}"));
-    let mut messages = vec![opened.subject];
+    if let Some(secret_after) = secret_after {
+        console::say(&format!("  the secret with the password is {secret_after}"));
+    }
+    let mut messages = vec![subject];
     for message in stack.inbox(REQUESTER)?.take_all(|_| true).await? {
         console::say(&format!(
             "  {REQUESTER} gets a message: {}",
@@ -340,14 +344,15 @@ async fn show(stack: &Stack, options: &Options) -> Result<Observed> {
     lap("close");
 
     Ok(Observed {
+        kind,
         request_id: request_id.to_owned(),
-        login_before,
-        login_during,
-        login_after,
+        before,
+        during,
+        after,
         opened_at,
         end,
         session_cut_at,
-        login_refused_at,
+        refused_at,
         closed_at,
         sessions_after,
         lag,
@@ -359,12 +364,9 @@ async fn show(stack: &Stack, options: &Options) -> Result<Observed> {
 }
 
 impl Observed {
-    /// From the end of the window until the last of: session cut, login refused, nothing left.
+    /// From the end of the window until the last of: session cut, access refused, nothing left.
     fn close_lag(&self) -> TimeDelta {
-        let last = self
-            .session_cut_at
-            .max(self.login_refused_at)
-            .max(self.closed_at);
+        let last = self.session_cut_at.max(self.refused_at).max(self.closed_at);
         last - self.end
     }
 
@@ -377,16 +379,16 @@ impl Observed {
             }
         };
         expect(
-            self.login_before == Seen::Refused,
-            "the login was accepted before the window".to_owned(),
+            self.before == Seen::Refused,
+            "access was given before the window".to_owned(),
         );
         expect(
-            self.login_during == Seen::Accepted,
-            "the login was refused during the window".to_owned(),
+            self.during == Seen::Accepted,
+            "access was refused during the window".to_owned(),
         );
         expect(
-            self.login_after == Seen::Refused,
-            "the login was accepted after the window".to_owned(),
+            self.after == Seen::Refused,
+            "access was given after the window".to_owned(),
         );
         expect(
             self.sessions_after == 0,
@@ -396,7 +398,7 @@ impl Observed {
             ),
         );
         expect(
-            self.secret_after == "gone",
+            self.secret_after != Some("there"),
             "the secret with the password was left after the window".to_owned(),
         );
         expect(
@@ -409,7 +411,7 @@ impl Observed {
         expect(
             self.closed_at >= self.end,
             format!(
-                "the login was closed {} before the end",
+                "access was closed {} before the end",
                 lag(self.closed_at, self.end)
             ),
         );
@@ -417,7 +419,7 @@ impl Observed {
         expect(
             self.opened_at + window >= self.end,
             format!(
-                "the login was opened {} before the start",
+                "access was opened {} before the start",
                 lag(self.opened_at, self.end - window)
             ),
         );
@@ -468,16 +470,17 @@ impl Observed {
             "problems": problems,
             "request_id": self.request_id,
             "outcome": self.ended.outcome(),
-            "login_before": self.login_before.as_str(),
-            "login_during": self.login_during.as_str(),
-            "login_after": self.login_after.as_str(),
+            "kind": self.kind.as_str(),
+            self.kind.key("before"): self.before.as_str(),
+            self.kind.key("during"): self.during.as_str(),
+            self.kind.key("after"): self.after.as_str(),
             "sessions_after": self.sessions_after,
             "secret_after": self.secret_after,
             "opened_at": self.opened_at,
             "end": self.end,
             "close_lag_ms": self.close_lag().num_milliseconds(),
             "session_cut_lag_ms": lag_ms(self.session_cut_at),
-            "login_refused_lag_ms": lag_ms(self.login_refused_at),
+            self.kind.key("refused_lag_ms"): lag_ms(self.refused_at),
             "nothing_left_lag_ms": lag_ms(self.closed_at),
             "execution_ended_lag_ms": lag_ms(self.ended.at),
             "lag_ms": self.lag.as_json(),
@@ -488,21 +491,22 @@ impl Observed {
 }
 
 /// Approves by itself, or waits until a person has: in the browser, or with Enter here.
-async fn decide(stack: &Stack, execution: &Execution, link: &str, by_itself: bool) -> Result<()> {
-    if by_itself {
-        return approve(link).await;
+async fn decide(stack: &Stack, execution: &Execution, link: &str, options: &Options) -> Result<()> {
+    let role = options.kind.name();
+    if options.approve {
+        return approve(link, role).await;
     }
     console::say(
         "  Open the link in a browser and decide there, or press Enter to approve from here.",
     );
     tokio::select! {
-        () = enter_pressed() => approve(link).await,
+        () = enter_pressed() => approve(link, role).await,
         settled = stack.wait_for_state(execution, "Approved?", APPROVED_WITHIN) => settled.map(drop),
     }
 }
 
 /// Approves through the page: looks at it, then sends its form.
-async fn approve(link: &str) -> Result<()> {
+async fn approve(link: &str, role: &str) -> Result<()> {
     let page = callback::get(link).await?;
     if page.status != 200 {
         return Err(Error::NotAsPromised(format!(
@@ -510,7 +514,7 @@ async fn approve(link: &str) -> Result<()> {
             page.status
         )));
     }
-    let answer = callback::approve(link, ROLE, "fine for the repair").await?;
+    let answer = callback::approve(link, role, "fine for the repair").await?;
     if answer.status != 200 {
         return Err(Error::NotAsPromised(format!(
             "the approval was answered with {}",
@@ -540,66 +544,71 @@ async fn enter_pressed() {
     }
 }
 
-/// What the server says about the role, seen by its superuser.
-struct RoleSeen {
-    can_login: bool,
-    n_sessions: i64,
-    valid_until: Option<DateTime<Utc>>,
+/// The message that it is open, and how to read the password, if the window has one.
+async fn told_that_it_is_open(stack: &Stack, kind: Kind) -> Result<(String, Option<ReadCommand>)> {
+    match kind {
+        Kind::Login => {
+            let (message, read) = window_password::told(stack, kind.name(), STEP_WITHIN).await?;
+            Ok((message.subject, Some(read)))
+        }
+        Kind::Membership => {
+            let is_it = |message: &xtask::inbox::Message| {
+                message.is_about(kind.name()) && message.subject.contains("membership given")
+            };
+            let message = stack.inbox(REQUESTER)?.next(STEP_WITHIN, is_it).await?;
+            Ok((message.subject, None))
+        }
+    }
 }
 
-async fn role_state(stack: &Stack) -> Result<RoleSeen> {
-    look_at_role(&observer(stack).await?).await
+async fn read_password(stack: &Stack, read: &ReadCommand) -> Result<String> {
+    let secret = read.run(stack, stack.requester_keys()).await?;
+    let password = secret["password"].as_str().unwrap_or_default().to_owned();
+    console::say(&format!(
+        "  {REQUESTER} reads the password of this window: {} characters in {}",
+        password.len(),
+        dim(read.secret_name())
+    ));
+    Ok(password)
+}
+
+async fn look(stack: &Stack, kind: Kind, before: DateTime<Utc>) -> Result<State> {
+    kind.look(&observer(stack).await?, before).await
 }
 
 async fn observer(stack: &Stack) -> Result<tokio_postgres::Client> {
     let superuser = &stack.postgres().accounts().superuser;
     stack
         .postgres()
-        .log_in(superuser, APPLICATION_DATABASE)
+        .log_in(superuser, LATCHKEY_DATABASE)
         .await
         .map_err(|source| Error::Postgres {
-            action: "log in to watch the role".to_owned(),
+            action: "log in to watch the server".to_owned(),
             source: Box::new(source),
         })
 }
 
-async fn look_at_role(observer: &tokio_postgres::Client) -> Result<RoleSeen> {
-    let query = "SELECT rolcanlogin, rolvaliduntil, \
-                 (SELECT count(*) FROM pg_stat_activity WHERE usesysid = pg_roles.oid) \
-                 FROM pg_roles WHERE rolname = $1";
-    let failed = |source| Error::Postgres {
-        action: "look at the role".to_owned(),
-        source: Box::new(source),
-    };
-    let row = observer.query_one(query, &[&ROLE]).await.map_err(failed)?;
-    Ok(RoleSeen {
-        can_login: row.try_get(0).map_err(failed)?,
-        // A role that was never opened may have 'infinity' here, which is no point in time.
-        valid_until: row.try_get(1).unwrap_or_default(),
-        n_sessions: row.try_get(2).map_err(failed)?,
-    })
-}
-
-async fn wait_until_open(stack: &Stack) -> Result<DateTime<Utc>> {
+async fn wait_until_open(stack: &Stack, kind: Kind) -> Result<DateTime<Utc>> {
     let observer = observer(stack).await?;
     let started = Instant::now();
     while started.elapsed() < STEP_WITHIN {
-        if look_at_role(&observer).await?.can_login {
+        if kind.look(&observer, Utc::now()).await?.is_open {
             return Ok(Utc::now());
         }
         tokio::time::sleep(LOOK_AGAIN_AFTER).await;
     }
     Err(Error::Waited {
-        what: "the opening of the login".to_owned(),
+        what: "the opening".to_owned(),
         waited: STEP_WITHIN,
         last_seen: None,
     })
 }
 
-async fn valid_until(stack: &Stack) -> Result<DateTime<Utc>> {
-    role_state(stack).await?.valid_until.ok_or_else(|| {
-        Error::NotAsPromised("the open login has no VALID UNTIL in the database".to_owned())
-    })
+async fn open_until(stack: &Stack, kind: Kind) -> Result<DateTime<Utc>> {
+    let state = look(stack, kind, Utc::now()).await?;
+    state
+        .until
+        .ok_or_else(|| Error::NotAsPromised("what is open has no end in the database".to_owned()))
 }
 
 async fn watch_session(session: Session, end: DateTime<Utc>) -> Result<DateTime<Utc>> {
@@ -607,37 +616,46 @@ async fn watch_session(session: Session, end: DateTime<Utc>) -> Result<DateTime<
     Ok(cut.at)
 }
 
-/// Tries to log in from the end on, until it is refused.
-async fn watch_login(stack: &Stack, password: &str, end: DateTime<Utc>) -> Result<DateTime<Utc>> {
+/// Tries from the end on, until access is refused.
+async fn watch_attempts(
+    stack: &Stack,
+    kind: Kind,
+    password: Option<&str>,
+    end: DateTime<Utc>,
+) -> Result<DateTime<Utc>> {
     count_down(end).await;
     let started = Instant::now();
     while started.elapsed() < STEP_WITHIN {
-        if !stack.try_log_in_with(ROLE, password).await?.is_accepted() {
-            return Ok(Utc::now());
+        match kind.attempt(stack, password).await {
+            Ok(attempt) if !attempt.is_accepted() => return Ok(Utc::now()),
+            Ok(_) => {}
+            // A session that is ended between logging in and acting as the role.
+            Err(_) if kind == Kind::Membership => {}
+            Err(error) => return Err(error),
         }
         tokio::time::sleep(LOOK_AGAIN_AFTER).await;
     }
     Err(Error::Waited {
-        what: "the refusal of the login".to_owned(),
+        what: "the refusal".to_owned(),
         waited: STEP_WITHIN,
         last_seen: None,
     })
 }
 
-/// Watches the role all along, until it has neither LOGIN nor a session.
-async fn watch_role(stack: &Stack, end: DateTime<Utc>) -> Result<DateTime<Utc>> {
+/// Watches the server all along, until it shows neither the access nor a session that used it.
+async fn watch_server(stack: &Stack, kind: Kind, end: DateTime<Utc>) -> Result<DateTime<Utc>> {
     let observer = observer(stack).await?;
     let at_most = until(end) + STEP_WITHIN;
     let started = Instant::now();
     while started.elapsed() < at_most {
-        let seen = look_at_role(&observer).await?;
-        if !seen.can_login && seen.n_sessions == 0 {
+        let state = kind.look(&observer, end).await?;
+        if !state.is_open && state.n_sessions == 0 {
             return Ok(Utc::now());
         }
         tokio::time::sleep(LOOK_AGAIN_AFTER).await;
     }
     Err(Error::Waited {
-        what: "the closing of the role".to_owned(),
+        what: "the closing".to_owned(),
         waited: at_most,
         last_seen: None,
     })
@@ -679,7 +697,7 @@ async fn or_what_went_wrong<T>(
     }
 }
 
-async fn keep(stack: &Stack) -> Result<()> {
+async fn keep(stack: &Stack, kind: Kind) -> Result<()> {
     let ca = stack.folder().join("postgres-ca.pem");
     workspace::write(&ca, stack.postgres().ca_pem())?;
     console::heading(
@@ -689,7 +707,7 @@ async fn keep(stack: &Stack) -> Result<()> {
         console::say(&format!("export {name}={value}"));
     }
     let aws = stack.aws().tools().program("aws");
-    let request = Stack::request_document(ROLE, "PT2M");
+    let request = kind.request("PT2M");
     console::say(&format!(
         "{} stepfunctions start-execution --state-machine-arn {} --input '{request}'",
         aws.display(),
@@ -702,9 +720,10 @@ async fn keep(stack: &Stack) -> Result<()> {
         stack.inbox(APPROVERS[0])?.queue_url()
     ));
     console::say(&format!(
-        "psql 'host={} port={} dbname={APPLICATION_DATABASE} user={ROLE} sslmode=verify-full sslrootcert={}'    # with the password of the message that says the login is open",
+        "psql 'host={} port={} dbname={APPLICATION_DATABASE} user={} sslmode=verify-full sslrootcert={}'    # the password of a login is in the message that says it is open",
         stack.postgres().host(),
         stack.postgres().port(),
+        kind.user(),
         ca.display()
     ));
     let logs = stack.folder().join("log");
@@ -713,15 +732,12 @@ async fn keep(stack: &Stack) -> Result<()> {
     Ok(())
 }
 
-fn say_attempt(attempt: &Attempt) {
-    let line = match attempt {
-        Attempt::Accepted(_) => format!("  {ROLE} logs in: {}", green("accepted")),
-        Attempt::Refused { sqlstate } => format!(
-            "  {ROLE} tries to log in: {} (SQLSTATE {sqlstate})",
-            red("refused")
-        ),
+fn say_attempt(kind: Kind, attempt: &Attempt) {
+    let answer = match attempt {
+        Attempt::Accepted(_) => green("accepted"),
+        Attempt::Refused { sqlstate } => format!("{} (SQLSTATE {sqlstate})", red("refused")),
     };
-    console::say(&line);
+    console::say(&format!("  {}: {answer}", kind.attempt_in_words()));
 }
 
 fn until(end: DateTime<Utc>) -> Duration {
