@@ -11,6 +11,7 @@ mod postgres {
     mod converge;
     mod crowd;
     mod drift;
+    mod fighting;
     mod fixture;
     mod looking;
     mod membership;

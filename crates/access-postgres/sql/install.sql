@@ -13,8 +13,9 @@
 -- What comes of it:
 --   latchkey_owner   cannot log in; owns the functions that alter a registered role
 --   latchkey_killer  cannot log in; has the rights of the registered roles and users and owns what ends their sessions
---   latchkey_opener  logs in; may execute open, open_membership, extend, narrow, close, sweep, and what only looks
---   latchkey_closer  logs in; may execute narrow, close, sweep, and what only looks: it can never open
+--   latchkey_opener  logs in; may execute open, open_membership, extend, narrow, close, sweep, end_sessions, and what only
+--                    looks, and nothing else
+--   latchkey_closer  logs in; may execute narrow, close, sweep, end_sessions, and what only looks: it can never open
 -- The last two have no membership, no attribute and no right on any table. Every function acts on registered roles only,
 -- by OID, and takes the name as text, because a comparison as type name would cut it at 63 bytes and hit another role.
 --
@@ -846,6 +847,18 @@ SET LOCAL ROLE latchkey_killer;
 DROP FUNCTION IF EXISTS latchkey.sweep(text, boolean);
 DROP FUNCTION IF EXISTS latchkey.is_open(text);
 DROP FUNCTION IF EXISTS latchkey.sessions_of_membership(text, boolean);
+DROP FUNCTION IF EXISTS latchkey.end_sessions(text);
+
+-- Ends the sessions of a registered role that can be seen on this server, and answers which; works on a standby. It is the
+-- first statement of every connection that closes, because sessions of a role with pg_signal_backend may be ending ours at
+-- the same time: hence one plain query, which a new session has run in about a millisecond. The rest is the business of
+-- sweep.
+CREATE FUNCTION latchkey.end_sessions(p_role text) RETURNS int[]
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  SELECT coalesce(array_agg(a.pid) FILTER (WHERE pg_terminate_backend(a.pid)), '{}')
+    FROM pg_stat_get_activity(NULL) a
+   WHERE a.usesysid = (SELECT t.role_oid FROM latchkey.target t WHERE t.role_name::text = p_role)
+$$;
 
 -- Whether a registered role can log in, or a registered user is a member. What was dropped is not open.
 CREATE FUNCTION latchkey.is_open(p_name text) RETURNS boolean
@@ -948,9 +961,9 @@ BEGIN
     END LOOP;
   END LOOP;
 END $$;
-REVOKE ALL ON FUNCTION latchkey.sweep(text, boolean), latchkey.is_open(text),
+REVOKE ALL ON FUNCTION latchkey.sweep(text, boolean), latchkey.end_sessions(text), latchkey.is_open(text),
   latchkey.sessions_of_membership(text, boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION latchkey.sweep(text, boolean) TO latchkey_opener, latchkey_closer;
+GRANT EXECUTE ON FUNCTION latchkey.sweep(text, boolean), latchkey.end_sessions(text) TO latchkey_opener, latchkey_closer;
 GRANT EXECUTE ON FUNCTION latchkey.sessions_of_membership(text, boolean) TO latchkey_owner;
 
 SET LOCAL ROLE latchkey_owner;
@@ -987,7 +1000,7 @@ BEGIN
                  'latchkey.membership_is_unsafe(oid, oid), latchkey.membership(text), '
                  'latchkey.register_membership(text, text, text, interval), latchkey.unregister_membership(text) TO %I', v_dba);
   SET LOCAL ROLE latchkey_killer;
-  EXECUTE format('GRANT EXECUTE ON FUNCTION latchkey.sweep(text, boolean) TO %I', v_dba);
+  EXECUTE format('GRANT EXECUTE ON FUNCTION latchkey.sweep(text, boolean), latchkey.end_sessions(text) TO %I', v_dba);
   PERFORM set_config('role', v_dba, true);
   IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
     FOREACH v_role IN ARRAY ARRAY['latchkey_owner', 'latchkey_killer'] LOOP

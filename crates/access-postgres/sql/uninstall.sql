@@ -33,6 +33,7 @@ BEGIN
   END IF;
   SET LOCAL ROLE latchkey_killer;
   DROP FUNCTION latchkey.sweep(text, boolean), latchkey.sessions_of_membership(text, boolean), latchkey.is_open(text);
+  DROP FUNCTION IF EXISTS latchkey.end_sessions(text);
   SET LOCAL ROLE latchkey_owner;
   DROP SCHEMA latchkey CASCADE;
   PERFORM set_config('role', v_dba, true);

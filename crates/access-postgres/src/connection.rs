@@ -142,6 +142,16 @@ impl Drop for Driver {
     }
 }
 
+/// What the first statement of a closing saw and did.
+#[derive(Debug)]
+pub(crate) struct Struck {
+    pub(crate) server: Server,
+    /// The sessions that were ended.
+    pub(crate) ended_pids: Vec<i32>,
+    /// Whether LOGIN was to be taken, and the role was then seen without.
+    pub(crate) login_is_closed: bool,
+}
+
 /// What the database's owner opened by hand in an outage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpeningByHand {
@@ -169,15 +179,7 @@ impl Connection {
     /// As [`Connection::role_state`], [`Error::NotRegistered`] excepted.
     pub async fn server(&self) -> Result<Server, Error> {
         let row = self.run("", &Statement::server()).await?;
-        self.decode(|| {
-            Ok(Server {
-                // The server keeps 64 bits without a sign and shows them as a bigint.
-                system_identifier: SystemIdentifier(row.try_get::<_, i64>(0)?.cast_unsigned()),
-                version: row.try_get::<_, i32>(1)?.cast_unsigned(),
-                in_recovery: row.try_get(2)?,
-                clock: row.try_get(3)?,
-            })
-        })
+        self.decode(|| server_of(&row))
     }
 
     /// Asks the server who it is and refuses another cluster than the pinned one; `None` accepts any.
@@ -187,6 +189,11 @@ impl Connection {
     /// [`Error::NotTheRegisteredServer`], and as [`Connection::server`].
     pub async fn expect_server(&self, expected: Option<SystemIdentifier>) -> Result<Server, Error> {
         let server = self.server().await?;
+        self.require(expected, server)?;
+        Ok(server)
+    }
+
+    fn require(&self, expected: Option<SystemIdentifier>, server: Server) -> Result<(), Error> {
         match expected {
             Some(expected) if expected != server.system_identifier => {
                 Err(Error::NotTheRegisteredServer {
@@ -195,7 +202,7 @@ impl Connection {
                     found: server.system_identifier,
                 })
             }
-            _ => Ok(server),
+            _ => Ok(()),
         }
     }
 
@@ -369,6 +376,55 @@ impl Connection {
         self.decode(|| row.try_get(0))
     }
 
+    /// Ends the role's sessions that can be seen on this server, if it belongs to the expected cluster; `None` accepts
+    /// any. One round trip, made to be the first of a connection: whoever ends our sessions has no time to.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotTheRegisteredServer`]: nothing was changed there. [`Error::NotInstalled`] for an installation that
+    /// cannot do this yet, and as [`Connection::server`].
+    pub(crate) async fn strike(
+        &self,
+        role: &str,
+        expected: Option<SystemIdentifier>,
+    ) -> Result<Struck, Error> {
+        self.run_strike(role, expected, false).await
+    }
+
+    /// As [`Connection::strike`], and takes LOGIN from the role in the same round trip.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::strike`] and [`Connection::close_login`]. Sessions may have been ended all the same.
+    pub(crate) async fn strike_and_close_login(
+        &self,
+        role: &str,
+        expected: Option<SystemIdentifier>,
+    ) -> Result<Struck, Error> {
+        self.run_strike(role, expected, true).await
+    }
+
+    async fn run_strike(
+        &self,
+        role: &str,
+        expected: Option<SystemIdentifier>,
+        close_login: bool,
+    ) -> Result<Struck, Error> {
+        let number = expected.map(|SystemIdentifier(number)| number.cast_signed());
+        let row = self
+            .run(role, &Statement::strike(role, number, close_login))
+            .await?;
+        let server = self.decode(|| server_of(&row))?;
+        self.require(expected, server)?;
+        self.decode(|| {
+            Ok(Struck {
+                server,
+                ended_pids: row.try_get(4)?,
+                login_is_closed: row.try_get::<_, Option<bool>>(5)?.unwrap_or(false),
+            })
+        })
+    }
+
     /// Ends every session of the role on this server, those still starting too, even while it can log in.
     ///
     /// # Errors
@@ -456,6 +512,16 @@ impl Connection {
             source,
         })
     }
+}
+
+fn server_of(row: &Row) -> Result<Server, tokio_postgres::Error> {
+    Ok(Server {
+        // The server keeps 64 bits without a sign and shows them as a bigint.
+        system_identifier: SystemIdentifier(row.try_get::<_, i64>(0)?.cast_unsigned()),
+        version: row.try_get::<_, i32>(1)?.cast_unsigned(),
+        in_recovery: row.try_get(2)?,
+        clock: row.try_get(3)?,
+    })
 }
 
 /// Settings that the owner of a database or role could have made hostile: `ALTER DATABASE ... SET` and

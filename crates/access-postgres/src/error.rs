@@ -309,6 +309,11 @@ impl Error {
         }
     }
 
+    /// Whether the server says that somebody ended our session, or that it is being shut down (57P01).
+    pub(crate) fn session_was_ended(&self) -> bool {
+        matches!(self, Self::Unreachable { source, .. } if source.code() == Some(&SqlState::ADMIN_SHUTDOWN))
+    }
+
     /// Sorts a failure of connecting.
     pub(crate) fn connecting(
         endpoint: &Endpoint,

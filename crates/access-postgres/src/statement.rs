@@ -18,6 +18,8 @@ enum Value<'a> {
     Text(&'a str),
     Time(DateTime<Utc>),
     Flag(bool),
+    /// The system identifier of the pinned cluster, as the server shows it.
+    Server(Option<i64>),
     /// What a password is checked by. It is no password, and still nobody is shown one.
     Verifier(&'a str),
 }
@@ -31,11 +33,13 @@ pub enum Servers {
     Every,
 }
 
-/// What closing the login of `role` sends. What every server gets is repeated until it has been quiet for several rounds.
+/// What closing the login of `role` sends; `close` by itself only comes where the first of these could not do it. What
+/// every server gets is repeated, the first statements excepted, until it has been quiet for several rounds.
 #[must_use]
 pub fn closing(role: &str) -> Vec<(Servers, Statement<'_>)> {
     vec![
-        (Servers::Writer, Statement::close(role)),
+        (Servers::Writer, Statement::strike(role, None, true)),
+        (Servers::Every, Statement::strike(role, None, false)),
         (Servers::Every, Statement::sweep(role, true)),
         (Servers::Every, Statement::state(role)),
     ]
@@ -129,6 +133,25 @@ impl<'a> Statement<'a> {
         }
     }
 
+    /// Who the server is, and then, on the right one only, an end to the role's sessions, and then, if asked for, to LOGIN:
+    /// signals reach those sessions at once, even if our own is ended before LOGIN is taken. `CASE` keeps that order:
+    /// <https://www.postgresql.org/docs/current/sql-expressions.html#SYNTAX-EXPRESS-EVAL>.
+    pub(crate) fn strike(role: &'a str, server: Option<i64>, close_login: bool) -> Self {
+        Self {
+            sql: "SELECT s.*, CASE WHEN $3 AND s.ended_pids IS NOT NULL THEN latchkey.close($1) END
+                   FROM (SELECT c.system_identifier, pg_catalog.current_setting('server_version_num')::pg_catalog.int4,
+                                pg_catalog.pg_is_in_recovery(), pg_catalog.clock_timestamp(),
+                                CASE WHEN $2 IS NULL OR $2 = c.system_identifier
+                                     THEN latchkey.end_sessions($1) END AS ended_pids
+                           FROM pg_catalog.pg_control_system() c) s",
+            values: vec![
+                Value::Text(role),
+                Value::Server(server),
+                Value::Flag(close_login),
+            ],
+        }
+    }
+
     pub(crate) fn close(role: &'a str) -> Self {
         Self {
             sql: "SELECT latchkey.close($1)",
@@ -166,6 +189,7 @@ impl Value<'_> {
             Self::Text(text) | Self::Verifier(text) => (text, Type::TEXT),
             Self::Time(time) => (time, Type::TIMESTAMPTZ),
             Self::Flag(flag) => (flag, Type::BOOL),
+            Self::Server(number) => (number, Type::INT8),
         }
     }
 }
@@ -178,6 +202,8 @@ impl fmt::Display for Value<'_> {
                 formatter.write_str(&time.to_rfc3339_opts(SecondsFormat::Secs, true))
             }
             Self::Flag(flag) => flag.fmt(formatter),
+            Self::Server(Some(number)) => number.fmt(formatter),
+            Self::Server(None) => formatter.write_str("(system identifier of the server)"),
             Self::Verifier(_) => formatter.write_str("(SCRAM-SHA-256 verifier of the password)"),
         }
     }

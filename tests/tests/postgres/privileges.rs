@@ -160,6 +160,7 @@ async fn only_the_functions_meant_for_them_can_be_executed() {
                 "latchkey_opener",
                 vec![
                     "close",
+                    "end_sessions",
                     "extend",
                     "membership",
                     "narrow",
@@ -177,6 +178,7 @@ async fn only_the_functions_meant_for_them_can_be_executed() {
                 "latchkey_closer",
                 vec![
                     "close",
+                    "end_sessions",
                     "membership",
                     "narrow",
                     "openings_by_hand",
