@@ -14,6 +14,7 @@ mod postgres {
     mod fighting;
     mod fixture;
     mod looking;
+    mod looking_up;
     mod membership;
     mod names;
     mod opening;

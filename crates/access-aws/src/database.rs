@@ -1,8 +1,8 @@
 //! Where a database is, by RDS's own word.
 
-use access_core::catalogue::{HostPort, Location};
+use access_core::catalogue::{Database, HostPort, Location};
 use aws_sdk_rds::Client;
-use aws_sdk_rds::types::DbInstance;
+use aws_sdk_rds::types::{DbCluster, DbInstance};
 
 use crate::Error;
 use crate::error::chain;
@@ -14,21 +14,31 @@ pub struct Servers {
     pub writer: HostPort,
     /// Every other one, by its own name: the reader endpoint would hide all but one.
     pub readers: Vec<HostPort>,
+    /// What RDS says of others, elsewhere, whose addresses it does not tell here; nothing if the catalogue lists them.
+    pub not_listed: Vec<String>,
 }
 
-/// Finds every server of the database at `location`.
+/// Finds every server of `database`.
 ///
 /// # Errors
 /// [`Error::Rds`] if RDS cannot be asked, does not know it, or does not name an address.
-pub async fn locate(client: &Client, location: &Location) -> Result<Servers, Error> {
-    match location {
-        Location::Hosts { writer, readers } => Ok(Servers {
+pub async fn locate(client: &Client, database: &Database) -> Result<Servers, Error> {
+    let mut servers = match &database.location {
+        Location::Hosts { writer, readers } => Servers {
             writer: writer.clone(),
             readers: readers.clone(),
-        }),
-        Location::Cluster(id) => locate_cluster(client, id).await,
-        Location::Instance(id) => locate_instance(client, id).await,
+            not_listed: Vec::new(),
+        },
+        Location::Cluster(id) => locate_cluster(client, id).await?,
+        Location::Instance(id) => locate_instance(client, id).await?,
+    };
+    if !database.readers_elsewhere.is_empty() {
+        servers
+            .readers
+            .extend(database.readers_elsewhere.iter().cloned());
+        servers.not_listed.clear();
     }
+    Ok(servers)
 }
 
 async fn locate_cluster(client: &Client, id: &str) -> Result<Servers, Error> {
@@ -44,6 +54,7 @@ async fn locate_cluster(client: &Client, id: &str) -> Result<Servers, Error> {
         .into_iter()
         .next()
         .ok_or_else(|| Error::Rds(format!("there is no cluster {id}")))?;
+    let not_listed = elsewhere_of_cluster(&cluster);
     let writer = host_port(cluster.endpoint, cluster.port, id)?;
     let mut readers = Vec::new();
     for member in cluster.db_cluster_members.unwrap_or_default() {
@@ -58,13 +69,37 @@ async fn locate_cluster(client: &Client, id: &str) -> Result<Servers, Error> {
             &member_id,
         )?);
     }
-    Ok(Servers { writer, readers })
+    Ok(Servers {
+        writer,
+        readers,
+        not_listed,
+    })
+}
+
+/// The global database that a cluster belongs to, and its replicas in other regions
+/// (<https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_DBCluster.html>).
+fn elsewhere_of_cluster(cluster: &DbCluster) -> Vec<String> {
+    let global = cluster
+        .global_cluster_identifier()
+        .filter(|id| !id.is_empty());
+    let replicas = cluster.read_replica_identifiers().iter().cloned();
+    global
+        .map(str::to_owned)
+        .into_iter()
+        .chain(replicas)
+        .collect()
 }
 
 async fn locate_instance(client: &Client, id: &str) -> Result<Servers, Error> {
     let instance = describe_instance(client, id).await?;
     let mut readers = Vec::new();
+    // RDS asks about instances of its own region only, and names those of another by their ARN.
+    let mut not_listed = instance.read_replica_db_cluster_identifiers().to_vec();
     for replica in instance.read_replica_db_instance_identifiers() {
+        if replica.starts_with("arn:") {
+            not_listed.push(replica.clone());
+            continue;
+        }
         readers.push(address(
             &describe_instance(client, replica).await?,
             replica,
@@ -73,6 +108,7 @@ async fn locate_instance(client: &Client, id: &str) -> Result<Servers, Error> {
     Ok(Servers {
         writer: address(&instance, id)?,
         readers,
+        not_listed,
     })
 }
 

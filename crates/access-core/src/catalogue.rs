@@ -27,6 +27,9 @@ pub const MAX_DOCUMENT_BYTES: usize = 4096;
 pub struct Database {
     /// Where it is.
     pub location: Location,
+    /// Readers of an RDS database that RDS does not name with it, because they are in other regions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub readers_elsewhere: Vec<HostPort>,
     /// The database that Latchkey's functions are installed in.
     pub database: String,
     /// The login that may open roles.
@@ -317,8 +320,10 @@ impl Database {
             zone
         });
         object.finish(faults);
+        let (location, readers_elsewhere) = location?;
         Some(Self {
-            location: location?,
+            location,
+            readers_elsewhere,
             database: database?,
             opener: opener?,
             closer: closer?,
@@ -335,7 +340,11 @@ impl Database {
     }
 }
 
-fn read_location(object: &mut Object<'_>, faults: &mut Faults) -> Option<Location> {
+/// Where it is, and the readers elsewhere.
+fn read_location(
+    object: &mut Object<'_>,
+    faults: &mut Faults,
+) -> Option<(Location, Vec<HostPort>)> {
     let cluster = object.optional_text("cluster", faults).map(str::to_owned);
     let instance = object.optional_text("instance", faults).map(str::to_owned);
     let host = object.optional_text("host", faults).map(str::to_owned);
@@ -356,20 +365,21 @@ fn read_location(object: &mut Object<'_>, faults: &mut Faults) -> Option<Locatio
         .collect();
     match (cluster, instance, host) {
         (Some(cluster), None, None) => {
-            no_hosts(port, readers.as_deref(), faults);
-            Some(Location::Cluster(cluster))
+            no_port(port, faults);
+            Some((Location::Cluster(cluster), readers?))
         }
         (None, Some(instance), None) => {
-            no_hosts(port, readers.as_deref(), faults);
-            Some(Location::Instance(instance))
+            no_port(port, faults);
+            Some((Location::Instance(instance), readers?))
         }
-        (None, None, Some(host)) => Some(Location::Hosts {
-            writer: HostPort {
+        (None, None, Some(host)) => {
+            let writer = HostPort {
                 host,
                 port: port_or_default(port),
-            },
-            readers: readers?,
-        }),
+            };
+            let readers = readers?;
+            Some((Location::Hosts { writer, readers }, Vec::new()))
+        }
         _ => {
             faults.add(
                 FaultName::ConflictingFields,
@@ -386,19 +396,12 @@ fn port_or_default(port: Option<u64>) -> u16 {
         .unwrap_or(5432)
 }
 
-fn no_hosts(port: Option<u64>, readers: Option<&[HostPort]>, faults: &mut Faults) {
+fn no_port(port: Option<u64>, faults: &mut Faults) {
     if port.is_some() {
         faults.add(
             FaultName::ConflictingFields,
             "$.port",
             "remove \"port\"; RDS tells it",
-        );
-    }
-    if readers.is_some_and(|readers| !readers.is_empty()) {
-        faults.add(
-            FaultName::ConflictingFields,
-            "$.readers",
-            "remove \"readers\"; RDS tells them",
         );
     }
 }
@@ -782,6 +785,29 @@ mod tests {
         let person = json!({"id": "alice", "name": "Alice", "mailbox": "alice@example.com",
             "principals": ["arn:aws:iam::123456789012:user/alice"]});
         assert_eq!(found(Kind::Person, &person), []);
+    }
+
+    #[test]
+    fn readers_of_a_cluster_are_those_elsewhere() {
+        let mut document = database();
+        document.as_object_mut().unwrap().remove("host");
+        document.as_object_mut().unwrap().remove("port");
+        document["cluster"] = json!("orders");
+        document["readers"] = json!([{ "host": "in-another-region", "port": 5433 }]);
+        let mut faults = Faults::new();
+        let database = Database::read(&document, &mut faults).unwrap();
+        assert_eq!(database.location, Location::Cluster("orders".to_owned()));
+        let elsewhere = HostPort {
+            host: "in-another-region".to_owned(),
+            port: 5433,
+        };
+        assert_eq!(database.readers_elsewhere, [elsewhere]);
+        // What a release before wrote has none, and is written as it was.
+        let mut written = serde_json::to_value(&database).unwrap();
+        written.as_object_mut().unwrap().remove("readers_elsewhere");
+        let read: Database = serde_json::from_value(written.clone()).unwrap();
+        assert!(read.readers_elsewhere.is_empty());
+        assert_eq!(serde_json::to_value(&read).unwrap(), written);
     }
 
     #[test]

@@ -95,6 +95,8 @@ pub enum FaultName {
     OpenOutsideWindows,
     /// The functions that the DBA installed are older than this release needs.
     InstallationTooOld,
+    /// The database has readers in other regions that its catalogue document does not list, so nobody could prove them closed.
+    ReadersNotListed,
     /// Somebody closed the role by hand inside the window; that is never undone.
     ClosedByHand,
     /// Somebody cancelled the request before it was opened.
@@ -154,6 +156,7 @@ impl FaultName {
             Self::ReviewMissing => "ReviewMissing",
             Self::OpenOutsideWindows => "OpenOutsideWindows",
             Self::InstallationTooOld => "InstallationTooOld",
+            Self::ReadersNotListed => "ReadersNotListed",
             Self::ClosedByHand => "ClosedByHand",
             Self::Cancelled => "Cancelled",
             Self::RequesterNotConfirmed => "RequesterNotConfirmed",

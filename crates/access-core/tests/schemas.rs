@@ -65,6 +65,7 @@ fn databases() {
             json!({"host": "db", "port": 5432, "readers": [{"host": "r1"}, {"host": "r2", "port": 5433}]}),
         ),
         at(json!({"cluster": "orders", "time_zone": "Asia/Tokyo", "region": "eu-west-1"})),
+        at(json!({"cluster": "orders", "readers": [{"host": "in-another-region"}]})),
         at(
             json!({"instance": "orders-1", "ca": {"parameter": "/ca"}, "closer": {"user": "c", "iam": true}}),
         ),

@@ -130,6 +130,9 @@ impl ClosableRole for RoleToClose<'_> {
                 )
                 .await;
             match closed {
+                Ok(_) if !located.not_listed().is_empty() => {
+                    return Err(Error::ReadersNotListed(located.not_listed().to_vec()));
+                }
                 Ok(mut proof) => {
                     proof.n_sessions_ended += n_ended_before;
                     return Ok(proof);

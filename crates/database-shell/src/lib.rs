@@ -32,6 +32,12 @@ pub enum Error {
     /// Something on PostgreSQL.
     #[error("{}", chain(.0))]
     Postgres(#[from] access_postgres::Error),
+    /// There are servers on which nobody could see whether a role is closed.
+    #[error(
+        "closed on every server that is known, but the database has others in other regions ({}); list them as \"readers\" in the catalogue, or remove them",
+        .0.join(", ")
+    )]
+    ReadersNotListed(Vec<String>),
     /// No roots are known for the database's region.
     #[error(
         "no RDS roots are built in for region {0}; name a parameter with the region's roots as \"ca\" in the catalogue"
@@ -47,6 +53,7 @@ impl Error {
         match self {
             Self::Aws(error) => error.name(),
             Self::UnknownRegion(_) => ErrorName::CatalogueFaulty,
+            Self::ReadersNotListed(_) => ErrorName::NotProvedClosed,
             Self::Postgres(error) => match error {
                 Postgres::NotTheRegisteredServer { .. } => ErrorName::NotTheRegisteredDatabase,
                 Postgres::NotProved(_) => ErrorName::NotProvedClosed,
@@ -105,13 +112,13 @@ impl Reach {
     ) -> Result<Located<'a>, Error> {
         let (rights, servers) = match &login.assume {
             None => {
-                let servers = database::locate(&self.rds, &database.location).await?;
+                let servers = database::locate(&self.rds, database).await?;
                 (self.config.clone(), servers)
             }
             Some(role) => {
                 let rights = account::assume(&self.config, role).await?;
                 let rds = aws_sdk_rds::Client::new(&rights);
-                let servers = database::locate(&rds, &database.location).await?;
+                let servers = database::locate(&rds, database).await?;
                 (rights, servers)
             }
         };
@@ -144,6 +151,12 @@ impl Located<'_> {
     #[must_use]
     pub fn writer(&self) -> &HostPort {
         &self.servers.writer
+    }
+
+    /// Other servers of the database that RDS names and nobody lists: on those nothing can be proved.
+    #[must_use]
+    pub fn not_listed(&self) -> &[String] {
+        &self.servers.not_listed
     }
 
     /// Connects to the server that takes changes.

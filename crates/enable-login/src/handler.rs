@@ -114,6 +114,7 @@ impl Handler {
             }
         };
         let mut faults = preflight_faults(request, &state);
+        faults.extend(readers_fault(located.not_listed()));
         let mut user_oid = None;
         if let Some(asked) = request.grant.membership()
             && state.is_membership()
@@ -237,6 +238,7 @@ impl Handler {
             Err(error) => return self.refuse_or_fail(id, error).await,
         };
         let mut faults = opening_faults(&stored, &seen);
+        faults.extend(readers_fault(located.not_listed()));
         if let Some(asked) = stored.request.grant.membership()
             && seen.is_membership()
         {
@@ -738,6 +740,20 @@ async fn credential_fault(
         ))),
         Err(error) => Err(postgres(error)),
     }
+}
+
+/// That there are readers on which the end of a window could not be proved.
+fn readers_fault(not_listed: &[String]) -> Option<Fault> {
+    (!not_listed.is_empty()).then(|| {
+        Fault::new(
+            FaultName::ReadersNotListed,
+            "$.target",
+            format!(
+                "ask the platform team to list the database's readers in other regions as \"readers\" in its catalogue document, or to remove them: {}",
+                not_listed.join(", ")
+            ),
+        )
+    })
 }
 
 fn open_outside_windows() -> Fault {
