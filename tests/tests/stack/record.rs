@@ -107,8 +107,18 @@ fn a_window_from_request_to_closed_leaves_exactly_its_lines() {
         assert_eq!(
             messages,
             [
-                "asked", "asked", "accepted", "opened", "opened", "opened", "closed", "closed",
-                "closed"
+                "asked",
+                "asked",
+                "accepted",
+                "chat-asked",
+                "opened",
+                "opened",
+                "opened",
+                "chat-opened",
+                "closed",
+                "closed",
+                "closed",
+                "chat-closed"
             ]
         );
         let of = |event: &str| lines.iter().find(|line| line["event"] == event).unwrap();
