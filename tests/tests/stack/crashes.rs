@@ -141,7 +141,7 @@ fn what_was_recorded_before_a_crash_counts_and_is_answered_by_the_next_click() {
 fn what_was_recorded_before_a_crash_counts_at_the_deadline() {
     on_stack(async |stack| {
         let role = new_role(stack, json!({ "approval_deadline": "PT60S" })).await;
-        let asked = ask_for(stack, &role, json!({ "duration": "PT50S" })).await;
+        let asked = ask_for(stack, &role, json!({ "duration": "PT75S" })).await;
         stack
             .wait_for_state(&asked.execution, "Await Approval", SOON)
             .await
