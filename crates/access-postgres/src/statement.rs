@@ -135,12 +135,13 @@ impl<'a> Statement<'a> {
 
     /// Who the server is, and then, on the right one only, an end to the role's sessions, and then, if asked for, to LOGIN:
     /// signals reach those sessions at once, even if our own is ended before LOGIN is taken. `CASE` keeps that order:
-    /// <https://www.postgresql.org/docs/current/sql-expressions.html#SYNTAX-EXPRESS-EVAL>.
+    /// <https://www.postgresql.org/docs/current/sql-expressions.html#SYNTAX-EXPRESS-EVAL>. A reader is not asked to take
+    /// LOGIN: its refusal would take with it the answer which sessions were ended.
     pub(crate) fn strike(role: &'a str, server: Option<i64>, close_login: bool) -> Self {
         Self {
-            sql: "SELECT s.*, CASE WHEN $3 AND s.ended_pids IS NOT NULL THEN latchkey.close($1) END
+            sql: "SELECT s.*, CASE WHEN $3 AND s.ended_pids IS NOT NULL AND NOT s.in_recovery THEN latchkey.close($1) END
                    FROM (SELECT c.system_identifier, pg_catalog.current_setting('server_version_num')::pg_catalog.int4,
-                                pg_catalog.pg_is_in_recovery(), pg_catalog.clock_timestamp(),
+                                pg_catalog.pg_is_in_recovery() AS in_recovery, pg_catalog.clock_timestamp(),
                                 CASE WHEN $2 IS NULL OR $2 = c.system_identifier
                                      THEN latchkey.end_sessions($1) END AS ended_pids
                            FROM pg_catalog.pg_control_system() c) s",
