@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use access_postgres::{ClosingTargets, Error, Obstacle, ValidUntil, look, sweep_hidden};
+use access_postgres::{
+    ClosingTargets, Connection, Error, Obstacle, ValidUntil, look, sweep_hidden,
+};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
 use tokio_postgres::Client;
@@ -266,15 +268,7 @@ async fn a_session_that_took_the_role_in_its_hidden_start_is_ended() {
         let hiding = server.log_in_with_options(&membership.user, APPLICATION_DATABASE, &options);
         let closing = async {
             let closer = closer(&server).await;
-            eventually("it hides", async || {
-                closer
-                    .role_state(membership.name())
-                    .await
-                    .unwrap()
-                    .n_starting
-                    > 0
-            })
-            .await;
+            until_one_hides(&closer, membership.name()).await;
             close(&server, &membership.registered).await.unwrap()
         };
         let (hidden, proof) = tokio::join!(hiding, closing);
@@ -291,19 +285,11 @@ async fn a_session_that_comes_out_of_hiding_after_the_proof_is_seen_and_ended() 
         let server = start(*major).await;
         let membership = new_membership(&server).await;
         open(&server, &membership).await;
-        let options = format!("-c role={} -c post_auth_delay=3", membership.role);
+        let options = format!("-c role={} -c post_auth_delay=5", membership.role);
         let hiding = server.log_in_with_options(&membership.user, APPLICATION_DATABASE, &options);
         let closing = async {
             let closer = closer(&server).await;
-            eventually("it hides", async || {
-                closer
-                    .role_state(membership.name())
-                    .await
-                    .unwrap()
-                    .n_starting
-                    > 0
-            })
-            .await;
+            until_one_hides(&closer, membership.name()).await;
             // As if the closing had not seen it: the membership goes, and nothing is swept.
             eventually("the membership is gone", async || {
                 closer.close_login(membership.name()).await.unwrap()
@@ -958,4 +944,18 @@ async fn sessions_on_a_reader_are_ended_and_later_ones_are_not() {
 
 async fn session_if_there(server: &LocalPostgres, account: &Account) -> Option<Client> {
     server.log_in(account, APPLICATION_DATABASE).await.ok()
+}
+
+/// Waits until a session that is still starting stays so. Others start too, and are done in milliseconds.
+async fn until_one_hides(closer: &Connection, name: &str) {
+    eventually("it hides", async || {
+        for _ in 0..10 {
+            if closer.role_state(name).await.unwrap().n_starting == 0 {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        true
+    })
+    .await;
 }
