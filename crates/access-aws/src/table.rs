@@ -805,10 +805,10 @@ impl Table {
         counted.map_or(Ok(0), |item| count(&item, "n_armed", &key))
     }
 
-    /// Arms a window, which may be shorter than the approved one: its row stands before the role is opened, and only for
-    /// an approved request, and, if it is opened without approval, only while no other such window of its requester waits
-    /// for its review; and only beside the `n_armed` windows that it was checked with. `false` if there are more by now, or if the request is not approved
-    /// any more: read again.
+    /// Arms a window, which may be shorter than the approved one: its row stands before the role is opened, only for an
+    /// approved request, and only beside the `n_armed` windows that it was checked with; if it is opened without approval,
+    /// only while no other such window of its requester waits for its review. `false` if one of these does not hold any
+    /// more: read again.
     ///
     /// # Errors
     /// [`Error::Table`].
