@@ -15,6 +15,9 @@ use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 /// Stands where a control or direction character was, so that a reader sees that there was something.
 pub const REPLACEMENT: char = '\u{FFFD}';
 
+/// Stands where a `<` was that began a tag or a mention.
+const HARMLESS_BRACKET: char = '‹';
+
 /// How many combining marks may follow each other. Living languages need three; a pile of them covers the lines above.
 const MAX_COMBINING_MARKS: usize = 4;
 
@@ -290,7 +293,7 @@ fn defang_word(word: &str, out: &mut String) {
                 after.is_alphabetic() || matches!(after, '!' | '@' | '#' | '/' | '?')
             }) =>
             {
-                out.push('‹');
+                out.push(HARMLESS_BRACKET);
             }
             other => out.push(other),
         }
@@ -337,7 +340,9 @@ fn joins_host_labels(dot: char, before: Option<char>, after: &[char]) -> bool {
     // An ideographic full stop ends a sentence, unless it stands between Latin letters.
     let label_character = |character: char| match dot {
         '.' => {
-            !character.is_whitespace() && (!character.is_ascii_punctuation() || character == '-')
+            let divides = character.is_ascii_punctuation() && character != '-'
+                || character == HARMLESS_BRACKET;
+            !character.is_whitespace() && !divides
         }
         _ => character.is_ascii_alphanumeric(),
     };
@@ -623,6 +628,14 @@ mod tests {
             .prop_map(str::to_owned),
         ];
         prop::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
+    }
+
+    #[test]
+    fn a_bracket_made_harmless_divides_as_it_did_before() {
+        for text in ["®.a<a", "¡.A<http"] {
+            let once = neutralise(text, Layout::OneLine);
+            assert_eq!(neutralise(&once, Layout::OneLine), once, "{text}");
+        }
     }
 
     proptest! {
