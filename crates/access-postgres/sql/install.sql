@@ -849,15 +849,18 @@ DROP FUNCTION IF EXISTS latchkey.is_open(text);
 DROP FUNCTION IF EXISTS latchkey.sessions_of_membership(text, boolean);
 DROP FUNCTION IF EXISTS latchkey.end_sessions(text);
 
--- Ends the sessions of a registered role that can be seen on this server, and answers which; works on a standby. It is the
--- first statement of every connection that closes, because sessions of a role with pg_signal_backend may be ending ours at
--- the same time: hence one plain query, which a new session has run in about a millisecond. The rest is the business of
--- sweep.
+-- Ends the sessions of a registered role that can be seen on this server, or of a registered membership's user while it is
+-- a member, and answers which; works on a standby. It is the first statement of every connection that closes, because
+-- sessions of a role with pg_signal_backend may be ending ours at the same time: hence one plain query, which a new session
+-- has run in about a millisecond. The rest is the business of sweep.
 CREATE FUNCTION latchkey.end_sessions(p_role text) RETURNS int[]
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT coalesce(array_agg(a.pid) FILTER (WHERE pg_terminate_backend(a.pid)), '{}')
     FROM pg_stat_get_activity(NULL) a
-   WHERE a.usesysid = (SELECT t.role_oid FROM latchkey.target t WHERE t.role_name::text = p_role)
+   WHERE a.usesysid IN (SELECT t.role_oid FROM latchkey.target t WHERE t.role_name::text = p_role
+                        UNION ALL
+                        SELECT m.user_oid FROM latchkey.membership m
+                         WHERE m.name::text = p_role AND pg_has_role(m.user_oid, m.role_oid, 'MEMBER'))
 $$;
 
 -- Whether a registered role can log in, or a registered user is a member. What was dropped is not open.

@@ -7,11 +7,11 @@
 //! as closed only after several quiet rounds in which it showed no LOGIN and nothing was left to end.
 //!
 //! A role with `pg_signal_backend` can end our sessions as well as we can end its own, in a loop that sees ours within
-//! microseconds. What such a loop has ended is gone, but what our session has signalled before is gone too. Hence the
-//! first statement of every connection ends the role's sessions, before anything else is asked, and after a connection
-//! was cut the next one comes without a pause. What counts is the time from the server's word that it is ready to the
-//! arrival of that statement: with three milliseconds the race is won in tests, with twenty it is not. So no more than
-//! the two connections that closing needs anyway come at once, lest one's handshake keep the other's statement waiting.
+//! microseconds. What such a loop has ended is gone, but what our session has signalled before is gone too. Hence every
+//! connection begins with a statement that ends the role's sessions, which leaves together with the login and so is there
+//! when the server is ready for it (see `first_statement`); and after a connection was cut the next one comes without a
+//! pause. No more than the two connections that closing needs anyway come at once, lest one's handshake keep the other's
+//! statement waiting.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -24,9 +24,8 @@ use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::{
-    Connection, Endpoint, Error, Login, RoleState, Server, SystemIdentifier, TlsSettings, connect,
-};
+use crate::connection::{Struck, connect_and_strike};
+use crate::{Connection, Endpoint, Error, Login, RoleState, Server, SystemIdentifier, TlsSettings};
 
 /// Every server on which the role could have a session.
 #[derive(Clone, Debug)]
@@ -575,14 +574,31 @@ impl<'a> Closing<'a> {
             },
             None => {
                 line.stood = false;
-                let connection = self
-                    .in_time(endpoint, connect(endpoint, self.login, self.tls))
+                let (connection, struck) = self
+                    .in_time(endpoint, self.strike(endpoint, stroke))
                     .await?;
                 line.stood = true;
                 line.connected_at.get_or_insert_with(self.now);
-                let open = self
-                    .in_time(endpoint, self.strike(endpoint, connection, stroke))
-                    .await?;
+                let open = match struck {
+                    Some(struck) => Open {
+                        connection,
+                        server: struck.server,
+                        struck: struck.ended_pids,
+                        login_is_closed: struck.login_is_closed,
+                    },
+                    // One after the other then.
+                    None => Open {
+                        server: self
+                            .in_time(
+                                endpoint,
+                                connection.expect_server(self.targets.system_identifier),
+                            )
+                            .await?,
+                        connection,
+                        struck: Vec::new(),
+                        login_is_closed: false,
+                    },
+                };
                 line.was_cut = false;
                 self.count(endpoint, &open.struck);
                 open
@@ -591,40 +607,22 @@ impl<'a> Closing<'a> {
         Ok(line.open.insert(open))
     }
 
-    /// The first statement of a new connection.
     async fn strike(
         &self,
         endpoint: &Endpoint,
-        connection: Connection,
         stroke: Stroke,
-    ) -> Result<Open, Error> {
+    ) -> Result<(Connection, Option<Struck>), Error> {
         let expected = self.targets.system_identifier;
-        let struck = match stroke {
-            Stroke::EndSessions => connection.strike(self.role, expected).await,
-            Stroke::CloseLogin => connection.strike_and_close_login(self.role, expected).await,
-        };
-        let open = match struck {
-            Ok(struck) => Open {
-                connection,
-                server: struck.server,
-                struck: struck.ended_pids,
-                login_is_closed: struck.login_is_closed,
-            },
-            Err(error @ Error::NotTheRegisteredServer { .. }) => return Err(error),
-            Err(error) if connection_is_useless(&error) => return Err(error),
-            // An older installation, or it cannot all be done at once: one after the other then.
-            Err(error) => {
-                tracing::info!(role = self.role, %endpoint, error = %chain(&error), "not in one statement");
-                let server = connection.expect_server(expected).await?;
-                Open {
-                    connection,
-                    server,
-                    struck: Vec::new(),
-                    login_is_closed: false,
-                }
-            }
-        };
-        Ok(open)
+        let close_login = matches!(stroke, Stroke::CloseLogin);
+        connect_and_strike(
+            endpoint,
+            self.login,
+            self.tls,
+            self.role,
+            expected,
+            close_login,
+        )
+        .await
     }
 
     fn count(&self, endpoint: &Endpoint, pids: &[i32]) {

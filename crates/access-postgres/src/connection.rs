@@ -5,13 +5,16 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use postgres_protocol::message::backend::DataRowBody;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::config::{ChannelBinding, Config, SslMode};
+use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::types::{Timestamp, ToSql, Type};
-use tokio_postgres::{Client, Row};
+use tokio_postgres::{Client, Row, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use crate::first_statement::{Answer, FirstStatement, value};
 use crate::login::SecretKind;
 use crate::statement::Statement;
 use crate::{
@@ -80,8 +83,55 @@ pub async fn connect(
     login: &Login,
     tls: &TlsSettings,
 ) -> Result<Connection, Error> {
-    let config = config(endpoint, login);
     let tls = MakeRustlsConnect::new(tls.client_config());
+    connect_with(endpoint, login, tls).await
+}
+
+/// As [`connect`], and ends the role's sessions that can be seen on this server, if it belongs to the expected cluster;
+/// `None` accepts any. If asked for, takes LOGIN from the role too. All that in a statement that leaves with the login
+/// itself: whoever ends our sessions in a loop has no time in between.
+///
+/// Without [`Struck`], the statement was not answered: an older installation does not know it, or not everything in it
+/// could be done at once. Sessions may have been ended all the same.
+///
+/// # Errors
+///
+/// As [`connect`], and [`Error::NotTheRegisteredServer`]: nothing was changed there.
+pub(crate) async fn connect_and_strike(
+    endpoint: &Endpoint,
+    login: &Login,
+    tls: &TlsSettings,
+    role: &str,
+    expected: Option<SystemIdentifier>,
+    close_login: bool,
+) -> Result<(Connection, Option<Struck>), Error> {
+    let number = expected.map(|SystemIdentifier(number)| number.cast_signed());
+    let statement = Statement::strike(role, number, close_login);
+    let tls = MakeRustlsConnect::new(tls.client_config());
+    let (tls, mut answers) = FirstStatement::new(tls, &statement);
+    let connection = connect_with(endpoint, login, tls).await?;
+    let answer = timeout(ANSWER_LIMIT, answers.recv())
+        .await
+        .map_err(|_elapsed| Error::TimedOut {
+            endpoint: endpoint.clone(),
+            limit: ANSWER_LIMIT,
+        })?;
+    let struck = match answer {
+        Some(Answer::Row(row)) => struck_of(&row).ok(),
+        Some(Answer::NoRow) | None => None,
+    };
+    if let Some(struck) = &struck {
+        connection.require(expected, struck.server)?;
+    }
+    Ok((connection, struck))
+}
+
+async fn connect_with<T>(endpoint: &Endpoint, login: &Login, tls: T) -> Result<Connection, Error>
+where
+    T: MakeTlsConnect<Socket>,
+    T::Stream: Send + 'static,
+{
+    let config = config(endpoint, login);
     let (client, driver) = timeout(CONNECT_LIMIT, config.connect(tls))
         .await
         .map_err(|_elapsed| Error::TimedOut {
@@ -376,55 +426,6 @@ impl Connection {
         self.decode(|| row.try_get(0))
     }
 
-    /// Ends the role's sessions that can be seen on this server, if it belongs to the expected cluster; `None` accepts
-    /// any. One round trip, made to be the first of a connection: whoever ends our sessions has no time to.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotTheRegisteredServer`]: nothing was changed there. [`Error::NotInstalled`] for an installation that
-    /// cannot do this yet, and as [`Connection::server`].
-    pub(crate) async fn strike(
-        &self,
-        role: &str,
-        expected: Option<SystemIdentifier>,
-    ) -> Result<Struck, Error> {
-        self.run_strike(role, expected, false).await
-    }
-
-    /// As [`Connection::strike`], and takes LOGIN from the role in the same round trip.
-    ///
-    /// # Errors
-    ///
-    /// As [`Connection::strike`] and [`Connection::close_login`]. Sessions may have been ended all the same.
-    pub(crate) async fn strike_and_close_login(
-        &self,
-        role: &str,
-        expected: Option<SystemIdentifier>,
-    ) -> Result<Struck, Error> {
-        self.run_strike(role, expected, true).await
-    }
-
-    async fn run_strike(
-        &self,
-        role: &str,
-        expected: Option<SystemIdentifier>,
-        close_login: bool,
-    ) -> Result<Struck, Error> {
-        let number = expected.map(|SystemIdentifier(number)| number.cast_signed());
-        let row = self
-            .run(role, &Statement::strike(role, number, close_login))
-            .await?;
-        let server = self.decode(|| server_of(&row))?;
-        self.require(expected, server)?;
-        self.decode(|| {
-            Ok(Struck {
-                server,
-                ended_pids: row.try_get(4)?,
-                login_is_closed: row.try_get::<_, Option<bool>>(5)?.unwrap_or(false),
-            })
-        })
-    }
-
     /// Ends every session of the role on this server, those still starting too, even while it can log in.
     ///
     /// # Errors
@@ -521,6 +522,24 @@ fn server_of(row: &Row) -> Result<Server, tokio_postgres::Error> {
         version: row.try_get::<_, i32>(1)?.cast_unsigned(),
         in_recovery: row.try_get(2)?,
         clock: row.try_get(3)?,
+    })
+}
+
+fn struck_of(row: &DataRowBody) -> Result<Struck, Box<dyn std::error::Error + Sync + Send>> {
+    let server = Server {
+        // As in `server_of`.
+        system_identifier: SystemIdentifier(value::<i64>(row, 0, &Type::INT8)?.cast_unsigned()),
+        version: value::<i32>(row, 1, &Type::INT4)?.cast_unsigned(),
+        in_recovery: value(row, 2, &Type::BOOL)?,
+        clock: value(row, 3, &Type::TIMESTAMPTZ)?,
+    };
+    let ended_pids: Option<Vec<i32>> = value(row, 4, &Type::INT4_ARRAY)?;
+    let login_is_closed: Option<bool> = value(row, 5, &Type::BOOL)?;
+    Ok(Struck {
+        server,
+        // Without any: another cluster.
+        ended_pids: ended_pids.unwrap_or_default(),
+        login_is_closed: login_is_closed.unwrap_or(false),
     })
 }
 

@@ -8,6 +8,7 @@ mod closing;
 mod connection;
 mod error;
 mod facts;
+mod first_statement;
 mod login;
 mod looking;
 mod membership;

@@ -83,11 +83,11 @@ async fn open_until(
         .await
 }
 
-async fn open(server: &LocalPostgres, membership: &Membership) {
+pub(super) async fn open(server: &LocalPostgres, membership: &Membership) {
     open_until(server, membership, in_one_hour()).await.unwrap();
 }
 
-async fn set_role(session: &Client, role: &str) -> Result<(), tokio_postgres::Error> {
+pub(super) async fn set_role(session: &Client, role: &str) -> Result<(), tokio_postgres::Error> {
     session
         .batch_execute(&format!("SET ROLE {}", quoted(role)))
         .await
