@@ -1,7 +1,7 @@
 //! From the start to the end of an approved window, and not a second before or after.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde_json::json;
+use serde_json::{Value, json};
 use xtask::login_probe::Attempt;
 use xtask::ministack::Keys;
 use xtask::stack::Stack;
@@ -137,18 +137,7 @@ fn overlapping_windows_end_with_the_last_one() {
 fn rds_says_where_an_instance_is() {
     on_stack(async |stack| {
         let port = stack.postgres().port().to_string();
-        let create = [
-            "rds",
-            "create-db-instance",
-            "--db-instance-identifier=orders-1",
-            "--engine=postgres",
-            "--db-instance-class=db.t4g.medium",
-            "--allocated-storage=20",
-            "--master-username=master",
-            "--master-user-password=not-used-here",
-            "--port",
-            &port,
-        ];
+        let create = creation("orders-1", &port);
         stack.aws().aws(&create).await.unwrap();
         let mut database = stack.database_document().clone();
         let place = json!({ "host": null, "port": null, "instance": "orders-1" });
@@ -172,6 +161,77 @@ fn rds_says_where_an_instance_is() {
     });
 }
 
+#[test]
+fn an_instance_with_readers_in_other_regions_is_opened_only_when_they_are_listed() {
+    on_stack(async |stack| {
+        let port = stack.postgres().port().to_string();
+        let create = creation("orders-here", &port);
+        stack.aws().aws(&create).await.unwrap();
+        // The local AWS knows no reader in another region, so one is called what RDS would call it here.
+        let reader = "arn:aws:rds:eu-west-1:000000000000:db:orders-there";
+        let create_reader = [
+            "rds",
+            "create-db-instance-read-replica",
+            "--source-db-instance-identifier=orders-here",
+            "--db-instance-identifier",
+            reader,
+        ];
+        stack.aws().aws(&create_reader).await.unwrap();
+        let role = new_role(stack, json!({})).await;
+        let policy = Stack::role_document(&role);
+        let put = async |readers: Value| {
+            let mut database = stack.database_document().clone();
+            merge(
+                &mut database,
+                json!({ "host": null, "port": null, "instance": "orders-here", "readers": readers }),
+            );
+            let catalogue = [
+                ("databases/global".to_owned(), &database),
+                (format!("roles/global/{role}"), &policy),
+            ];
+            for (name, document) in catalogue {
+                stack.put_catalogue(&name, document).await.unwrap();
+            }
+        };
+
+        put(Value::Null).await;
+        let execution = file(stack, &role, json!({ "target": "global" })).await;
+        let ended = outcome(stack, &execution).await;
+        assert_eq!(ended.outcome(), "refused", "{}", ended.output);
+        assert_eq!(
+            ended.fault_names(),
+            ["ReadersNotListed"],
+            "{}",
+            ended.output
+        );
+
+        // There is one server only. By another name it is a reader, which has to be proved closed as well.
+        put(json!([{ "host": stack.postgres().host(), "port": stack.postgres().port() }])).await;
+        let asked = ask_for(stack, &role, json!({ "target": "global" })).await;
+        approve(&asked).await;
+        until_open(stack, &asked).await;
+        assert_eq!(outcome(stack, &asked.execution).await.outcome(), "closed");
+        assert!(!can_log_in(stack, &role).await);
+    });
+}
+
+/// What makes an instance known to RDS whose server listens here.
+fn creation<'a>(id: &'a str, port: &'a str) -> [&'a str; 11] {
+    [
+        "rds",
+        "create-db-instance",
+        "--db-instance-identifier",
+        id,
+        "--engine=postgres",
+        "--db-instance-class=db.t4g.medium",
+        "--allocated-storage=20",
+        "--master-username=master",
+        "--master-user-password=not-used-here",
+        "--port",
+        port,
+    ]
+}
+
 /// An account of its own on the local AWS; its root user is the account's id.
 const OTHER_ACCOUNT: &str = "210987654321";
 const EXTERNAL_ID: &str = "deployment:1";
@@ -180,19 +240,7 @@ const EXTERNAL_ID: &str = "deployment:1";
 fn a_database_in_another_account_is_reached_through_a_role_there() {
     on_stack(async |stack| {
         let port = stack.postgres().port().to_string();
-        let create = [
-            "rds",
-            "create-db-instance",
-            "--db-instance-identifier=elsewhere-1",
-            "--engine=postgres",
-            "--db-instance-class=db.t4g.medium",
-            "--allocated-storage=20",
-            "--master-username=master",
-            "--master-user-password=not-used-here",
-            "--port",
-            &port,
-        ];
-        in_other_account(stack, &create).await;
+        in_other_account(stack, &creation("elsewhere-1", &port)).await;
         for login in ["opener", "closer"] {
             new_role_for_latchkey(stack, login).await;
         }
