@@ -268,3 +268,17 @@ pub(super) async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
 pub(super) fn in_one_hour() -> DateTime<Utc> {
     Utc::now() + TimeDelta::hours(1)
 }
+
+/// Waits until a session that is still starting stays so. Others start too, and are done in milliseconds.
+pub(super) async fn until_one_hides(closer: &Connection, name: &str) {
+    eventually("it hides", async || {
+        for _ in 0..10 {
+            if closer.role_state(name).await.unwrap().n_starting == 0 {
+                return false;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        true
+    })
+    .await;
+}

@@ -1,10 +1,7 @@
 //! What reconcile does every few minutes: it looks at each role, and ends what hid when the role was closed.
 
-use std::time::Duration;
-
 use access_postgres::{Obstacle, look, sweep_hidden};
 use chrono::TimeDelta;
-use tokio::time::sleep;
 use xtask::postgres::APPLICATION_DATABASE;
 
 use super::fixture::*;
@@ -21,17 +18,7 @@ async fn a_session_that_comes_out_of_hiding_after_the_proof_is_ended_by_a_later_
         let looking = async {
             let connections = [closer(server).await];
             // Others start too, and are done in milliseconds.
-            eventually("it hides", async || {
-                for _ in 0..10 {
-                    let seen = look(&connections, &role.user).await.unwrap();
-                    if seen.n_starting == 0 {
-                        return false;
-                    }
-                    sleep(Duration::from_millis(50)).await;
-                }
-                true
-            })
-            .await;
+            until_one_hides(&connections[0], &role.user).await;
             // As if the closing had not seen it: LOGIN is taken, and nothing is swept.
             assert!(connections[0].close_login(&role.user).await.unwrap());
             let seen = look(&connections, &role.user).await.unwrap();

@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use access_postgres::{
-    ClosingTargets, Connection, Error, Obstacle, ValidUntil, look, sweep_hidden,
-};
+use access_postgres::{ClosingTargets, Error, Obstacle, ValidUntil, look, sweep_hidden};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
 use tokio_postgres::Client;
@@ -944,18 +942,4 @@ async fn sessions_on_a_reader_are_ended_and_later_ones_are_not() {
 
 async fn session_if_there(server: &LocalPostgres, account: &Account) -> Option<Client> {
     server.log_in(account, APPLICATION_DATABASE).await.ok()
-}
-
-/// Waits until a session that is still starting stays so. Others start too, and are done in milliseconds.
-async fn until_one_hides(closer: &Connection, name: &str) {
-    eventually("it hides", async || {
-        for _ in 0..10 {
-            if closer.role_state(name).await.unwrap().n_starting == 0 {
-                return false;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        true
-    })
-    .await;
 }
