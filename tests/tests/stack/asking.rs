@@ -6,8 +6,8 @@ use xtask::ministack::{ACCOUNT, Keys};
 use xtask::stack::{APPROVERS, Execution, REQUESTER, Stack};
 
 use super::fixture::{
-    SOON, WINDOW, ask_for, can_log_in, file, link_to, merge, new_role, on_stack, outcome,
-    request_id, row_version, told_requester, until_open,
+    SOON, WINDOW, ask_for, can_log_in, file, link_to, merge, new_role, on_stack, outcome, put_row,
+    request_id, row, row_version, told_requester, until_open,
 };
 
 /// A request for `role` as the front door takes it: without its requester.
@@ -31,28 +31,6 @@ fn refused(answer: &Answer, status: u16, error: &str) {
     assert_eq!(answer.status, status, "{answer:?}");
     assert_eq!(body(answer)["error"], error, "{answer:?}");
     assert!(!body(answer)["message"].as_str().unwrap().is_empty());
-}
-
-/// Reads or writes the table as only an administrator can.
-pub(super) async fn row(stack: &Stack, pk: &str, sk: &str) -> Value {
-    let key = json!({ "pk": { "S": pk }, "sk": { "S": sk } }).to_string();
-    let table = stack.output("TableName").unwrap();
-    let call = ["dynamodb", "get-item", "--table-name", table, "--key", &key];
-    stack.aws().aws(&call).await.unwrap()["Item"].clone()
-}
-
-pub(super) async fn put_row(stack: &Stack, item: &Value) {
-    let table = stack.output("TableName").unwrap();
-    let item = item.to_string();
-    let call = [
-        "dynamodb",
-        "put-item",
-        "--table-name",
-        table,
-        "--item",
-        &item,
-    ];
-    stack.aws().aws(&call).await.unwrap();
 }
 
 /// The request as it is stored.

@@ -7,9 +7,9 @@ use xtask::inbox::{Inbox, Message};
 use xtask::ministack::{ACCOUNT, Keys};
 use xtask::stack::{APPROVERS, Ended, Execution, Stack};
 
-use super::asking::{put_row, row};
 use super::fixture::{
-    LOOK_AGAIN_AFTER, SOON, can_log_in, merge, new_role, on_stack, outcome, request_id, row_version,
+    LOOK_AGAIN_AFTER, SOON, can_log_in, merge, new_role, on_stack, outcome, put_row, request_id,
+    row, row_version,
 };
 
 /// Somebody of the catalogue with rights of their own and a mailbox.

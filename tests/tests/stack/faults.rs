@@ -221,6 +221,7 @@ fn rounds<'a>(sites: &'a [Site<'a>], profile: Profile) -> Vec<Round<'a>> {
         vec![Box::pin(functions::throttled_at_the_end(sites))],
         vec![Box::pin(states::in_what_sends_messages(sites))],
         vec![Box::pin(states::in_what_a_throttled_function_holds(sites))],
+        vec![Box::pin(states::in_what_confirms_the_requester(sites))],
         vec![Box::pin(states::in_what_follows_a_failure(sites))],
     ];
     let together = |n, fault| {

@@ -218,3 +218,26 @@ pub(super) async fn request_id(stack: &Stack, execution: &Execution) -> String {
         .unwrap_or_else(|| panic!("no request id in the history: {history:?}"))
         .to_owned()
 }
+
+/// Reads a row of the table as only an administrator can.
+pub(super) async fn row(stack: &Stack, pk: &str, sk: &str) -> Value {
+    let key = json!({ "pk": { "S": pk }, "sk": { "S": sk } }).to_string();
+    let table = stack.output("TableName").unwrap();
+    let call = ["dynamodb", "get-item", "--table-name", table, "--key", &key];
+    stack.aws().aws(&call).await.unwrap()["Item"].clone()
+}
+
+/// Writes one, in the same way.
+pub(super) async fn put_row(stack: &Stack, item: &Value) {
+    let table = stack.output("TableName").unwrap();
+    let item = item.to_string();
+    let call = [
+        "dynamodb",
+        "put-item",
+        "--table-name",
+        table,
+        "--item",
+        &item,
+    ];
+    stack.aws().aws(&call).await.unwrap();
+}

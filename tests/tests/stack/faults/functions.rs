@@ -13,9 +13,10 @@ use super::site::{
 };
 
 /// The functions that faults take all concurrency from.
-pub(super) const THROTTLED: [&str; 4] = [
+pub(super) const THROTTLED: [&str; 5] = [
     "ComputeWaitFunction",
     "ApprovalFunction",
+    "ConfirmRequesterFunction",
     "EnableLoginFunction",
     "DisableLoginFunction",
 ];

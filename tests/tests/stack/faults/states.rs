@@ -11,7 +11,7 @@ use tokio::join;
 use xtask::stack::{Execution, Stack};
 use xtask::{callback, workspace};
 
-use super::super::fixture::{Asked, SOON, file, request_id};
+use super::super::fixture::{Asked, SOON, file, put_row, request_id, row};
 use super::database::{BOTH, lock_out, readmit};
 use super::evidence::{Defence, PROVED_WITHIN, Row, closed, until_its_end_was_seen};
 use super::functions::{let_run, throttle};
@@ -91,18 +91,25 @@ pub(super) async fn in_what_sends_messages(sites: &[Site<'_>]) -> Vec<Row> {
     let stack = sites[0].stack;
     let prepared = on_each(sites, async |site| {
         let role = site.new_role().await;
-        (site.ask(json!({ "duration": "PT300S" })).await, role)
+        // Far enough ahead to be announced before the window opens.
+        let start = Utc::now() + TimeDelta::minutes(30);
+        join!(
+            async { role },
+            site.ask(json!({ "duration": "PT300S" })),
+            site.ask(json!({ "start": start.to_rfc3339() })),
+        )
     });
     let (ends, prepared) = join!(open_together(sites, 30), prepared);
     let topic = DeafTopic::make(stack).await;
     let stopping = sites.iter().zip(prepared).zip(ends);
-    let rows = stopping.map(async |((site, (opens, role)), ends)| {
+    let rows = stopping.map(async |((site, (role, opens, starts_later)), ends)| {
         let rows = join!(
             stopped_asking(*site, &role),
+            stopped_announcing_approved(*site, starts_later),
             stopped_announcing_opened(*site, opens),
             stopped_announcing_outcome(*site, ends)
         );
-        [rows.0, rows.1, rows.2]
+        [rows.0, rows.1, rows.2, rows.3]
     });
     let rows = join_all(rows).await;
     topic.hear_again(stack).await;
@@ -114,6 +121,13 @@ async fn stopped_asking(site: Site<'_>, role: &str) -> Row {
     let asks = file(site.stack, role, request).await;
     stop_in(site.stack, &asks, "Ask Approvers").await;
     until_never_opened(site, &asks, role, "Ask Approvers").await
+}
+
+async fn stopped_announcing_approved(site: Site<'_>, asked: Asked) -> Row {
+    approve(&asked).await;
+    let state = "Announce Approved";
+    stop_in(site.stack, &asked.execution, state).await;
+    until_never_opened(site, &asked.execution, &asked.role, state).await
 }
 
 async fn stopped_announcing_opened(site: Site<'_>, asked: Asked) -> Row {
@@ -188,16 +202,20 @@ pub(super) async fn in_what_a_throttled_function_holds(sites: &[Site<'_>]) -> Ve
         (
             settles,
             token,
-            [site.new_role().await, site.new_role().await],
+            [
+                site.new_role().await,
+                site.new_role().await,
+                site.new_role().await,
+            ],
         )
     })
     .await;
-    let file_and_stop = async |state: &str, which: usize| {
+    let file_and_stop = async |state: &str, which: usize, dry_run: bool| {
         let stopping = sites
             .iter()
             .zip(&prepared)
             .map(async |(site, (_, _, roles))| {
-                let request = json!({ "target": site.target });
+                let request = json!({ "target": site.target, "dry_run": dry_run });
                 let execution = file(stack, &roles[which], request).await;
                 stop_in(stack, &execution, state).await;
                 execution
@@ -206,9 +224,10 @@ pub(super) async fn in_what_a_throttled_function_holds(sites: &[Site<'_>]) -> Ve
     };
 
     throttle(stack, "EnableLoginFunction").await;
-    let checks = file_and_stop("Preflight", 0).await;
+    let checks = file_and_stop("Preflight", 0, false).await;
+    let plans = file_and_stop("Plan Window", 1, true).await;
     throttle(stack, "ComputeWaitFunction").await;
-    let comes_in = file_and_stop("Compute Wait", 1).await;
+    let comes_in = file_and_stop("Compute Wait", 2, false).await;
     throttle(stack, "ApprovalFunction").await;
     let settling = prepared.iter().map(async |(settles, token, _)| {
         // Awake without a decision, as after a callback that somebody forged.
@@ -223,18 +242,74 @@ pub(super) async fn in_what_a_throttled_function_holds(sites: &[Site<'_>]) -> Ve
     ] {
         let_run(stack, function).await;
     }
-    let stopped = sites.iter().zip(&prepared).zip(checks).zip(comes_in);
-    let rows = stopped.map(async |(((site, prepared), checks), comes_in)| {
-        let (settles, _, [role_1, role_2]) = prepared;
+    let stopped = sites
+        .iter()
+        .zip(&prepared)
+        .zip(checks)
+        .zip(plans)
+        .zip(comes_in);
+    let rows = stopped.map(async |((((site, prepared), checks), plans), comes_in)| {
+        let (settles, _, [role_1, role_2, role_3]) = prepared;
         let rows = join!(
             until_never_opened(*site, &checks, role_1, "Preflight"),
-            until_never_opened(*site, &comes_in, role_2, "Compute Wait"),
+            until_never_opened(*site, &plans, role_2, "Plan Window"),
+            until_never_opened(*site, &comes_in, role_3, "Compute Wait"),
             until_never_opened(*site, &settles.execution, &settles.role, "Settle Decision"),
         );
         let answer = callback::approve(&settles.link, &settles.role, "").await;
         answer.unwrap();
         assert!(!site.can_log_in(&settles.role).await);
-        [rows.0, rows.1, rows.2]
+        [rows.0, rows.1, rows.2, rows.3]
+    });
+    join_all(rows).await.into_iter().flatten().collect()
+}
+
+/// Between the approval and the start, CloudTrail is asked who started the execution: first nobody is there to ask, then
+/// it has not heard of it.
+pub(super) async fn in_what_confirms_the_requester(sites: &[Site<'_>]) -> Vec<Row> {
+    let stack = sites[0].stack;
+    let asked = on_each(sites, async |site| {
+        join!(site.ask(json!({})), site.ask(json!({})))
+    })
+    .await;
+    throttle(stack, "ConfirmRequesterFunction").await;
+    let rows = join_all(asked.iter().map(async |(confirms, waits)| {
+        let held = "Confirm Requester";
+        approve(confirms).await;
+        stop_in(stack, &confirms.execution, held).await;
+        approve(waits).await;
+        let waiting = stack.wait_for_state(&waits.execution, held, SOON);
+        waiting.await.unwrap();
+        let id = request_id(stack, &waits.execution).await;
+        let original = row(stack, &format!("request#{id}"), "request").await;
+        // As if it came of an execution of which CloudTrail knows nothing.
+        let document = original["document"]["S"].as_str().unwrap();
+        let mut document: Value = serde_json::from_str(document).unwrap();
+        document["execution_arn"] = json!(format!("{}-unknown", waits.execution.arn));
+        let mut changed = original.clone();
+        changed["document"]["S"] = json!(document.to_string());
+        put_row(stack, &changed).await;
+        original
+    }))
+    .await;
+    let_run(stack, "ConfirmRequesterFunction").await;
+    let stopping = sites.iter().zip(asked).zip(rows);
+    let rows = stopping.map(async |((site, (confirms, waits)), original)| {
+        let state = "Wait For CloudTrail";
+        let waiting = stack.wait_for_state(&waits.execution, state, SOON);
+        waiting.await.unwrap();
+        put_row(stack, &original).await;
+        stop_in(stack, &waits.execution, state).await;
+        let rows = join!(
+            until_never_opened(
+                *site,
+                &confirms.execution,
+                &confirms.role,
+                "Confirm Requester"
+            ),
+            until_never_opened(*site, &waits.execution, &waits.role, state),
+        );
+        [rows.0, rows.1]
     });
     join_all(rows).await.into_iter().flatten().collect()
 }
