@@ -141,6 +141,7 @@ DROP FUNCTION IF EXISTS latchkey.registered();
 DROP FUNCTION IF EXISTS latchkey.open_by_hand(text, timestamptz, text);
 DROP FUNCTION IF EXISTS latchkey.openings_by_hand(text);
 DROP FUNCTION IF EXISTS latchkey.registered_oid(text);
+DROP FUNCTION IF EXISTS latchkey.can_be_asked_for(text);
 DROP FUNCTION IF EXISTS latchkey.register(text, interval, int);
 DROP FUNCTION IF EXISTS latchkey.unregister(text);
 DROP FUNCTION IF EXISTS latchkey.open_membership(text, text, text, timestamptz);
@@ -442,7 +443,7 @@ BEGIN
                 quote_ident(p_role), v_until, p_role);
 END $$;
 
--- The openings by hand of a registered role that are not over.
+-- The openings by hand of a registered role that are not over, or that nobody has closed since.
 CREATE FUNCTION latchkey.openings_by_hand(p_role text,
   OUT opened_at timestamptz[], OUT opened_till timestamptz[], OUT opened_by text[])
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -459,7 +460,10 @@ BEGIN
          coalesce(array_agg(h.opened_by::text ORDER BY h.opened_at), '{}')
     INTO openings_by_hand.opened_at, openings_by_hand.opened_till, openings_by_hand.opened_by
     FROM latchkey.opening_by_hand h
-   WHERE h.role_oid = latchkey.registered_oid(p_role) AND h.opened_till > clock_timestamp();
+   WHERE h.role_oid = latchkey.registered_oid(p_role)
+     AND (h.opened_till > clock_timestamp()
+          OR EXISTS (SELECT FROM pg_roles r
+                      WHERE r.oid = h.role_oid AND r.rolcanlogin AND r.rolvaliduntil = h.opened_till));
 END $$;
 
 -- The names under which roles and memberships are registered: where a sweep of the whole cluster begins.
@@ -468,21 +472,33 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT t.role_name::text FROM latchkey.target t UNION ALL SELECT m.name::text FROM latchkey.membership m ORDER BY 1
 $$;
 
+-- Whether a request could name this, as far as that can be told here. Nobody would look after what none can.
+CREATE FUNCTION latchkey.can_be_asked_for(p_name text) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT p_name = btrim(p_name) AND p_name !~ '[[:cntrl:]]'
+     AND CASE WHEN getdatabaseencoding() = 'UTF8' THEN p_name IS NFC NORMALIZED ELSE true END
+$$;
+
 -- Called by the DBA, with the DBA's own rights. Again with other limits is fine.
 CREATE FUNCTION latchkey.register(p_role text, p_max_window interval, p_max_connections int DEFAULT 10) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   v_before_16 boolean := current_setting('server_version_num')::int < 160000;
   v_role      record;
+  v_former    oid;
   v_other     text;
 BEGIN
   SELECT r.* INTO v_role FROM pg_roles r WHERE r.rolname::text = p_role;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'there is no role %', quote_ident(p_role) USING ERRCODE = 'LK004';
   END IF;
-  IF p_role ~ '^(pg_|rds|latchkey_)' OR v_role.rolname IN (current_user, session_user) THEN
+  IF p_role ~* '^(pg_|rds|latchkey_)' OR v_role.rolname IN (current_user, session_user) THEN
     RAISE EXCEPTION 'role % belongs to the system, to Latchkey or to you', quote_ident(p_role) USING ERRCODE = 'LK004',
       HINT = 'Register a role made for privileged access.';
+  END IF;
+  IF NOT latchkey.can_be_asked_for(p_role) THEN
+    RAISE EXCEPTION 'no request could name the role %', quote_ident(p_role) USING ERRCODE = 'LK004',
+      HINT = 'Rename it: without spaces around, control characters, and in Unicode normalization form C.';
   END IF;
   IF v_role.rolsuper OR (v_role.rolcreaterole AND v_before_16) THEN
     RAISE EXCEPTION 'role % could undo its own window', quote_ident(p_role) USING ERRCODE = 'LK004',
@@ -510,6 +526,15 @@ BEGIN
   IF FOUND THEN
     RAISE EXCEPTION 'this role is registered under its former name %', quote_ident(v_other) USING ERRCODE = 'LK004',
       HINT = format('SELECT latchkey.unregister(%L);', v_other);
+  END IF;
+
+  -- What was opened under this name would else be watched by nobody.
+  SELECT t.role_oid INTO v_former FROM latchkey.target t WHERE t.role_name::text = p_role AND t.role_oid <> v_role.oid;
+  IF FOUND AND (EXISTS (SELECT FROM pg_roles r WHERE r.oid = v_former AND r.rolcanlogin)
+                OR EXISTS (SELECT FROM pg_stat_activity a WHERE a.usesysid = v_former)) THEN
+    RAISE EXCEPTION 'the role that is registered as % is another one, and can log in or has sessions', quote_ident(p_role)
+      USING ERRCODE = 'LK004',
+      HINT = format('Close it and end its sessions: SELECT latchkey.close(%L); then SELECT latchkey.sweep(%L);', p_role, p_role);
   END IF;
 
   IF v_before_16 THEN
@@ -747,9 +772,10 @@ BEGIN
   IF NOT FOUND THEN
     RAISE EXCEPTION 'there is no role %', quote_ident(p_user) USING ERRCODE = 'LK004';
   END IF;
-  IF p_name IS NULL OR octet_length(p_name) NOT BETWEEN 1 AND 63 OR p_name ~ '^(pg_|rds|latchkey_)' THEN
+  IF p_name IS NULL OR octet_length(p_name) NOT BETWEEN 1 AND 63 OR p_name ~* '^(pg_|rds|latchkey_)'
+     OR NOT latchkey.can_be_asked_for(p_name) THEN
     RAISE EXCEPTION 'give the membership a name of 1 to 63 bytes that does not begin with pg_, rds or latchkey_'
-      USING ERRCODE = 'LK004';
+      USING ERRCODE = 'LK004', HINT = 'Without spaces around, control characters, and in Unicode normalization form C.';
   END IF;
   IF EXISTS (SELECT FROM latchkey.target t WHERE t.role_name::text = p_name) THEN
     RAISE EXCEPTION 'role % is registered under this name', quote_ident(p_name) USING ERRCODE = 'LK004';
@@ -976,7 +1002,8 @@ REVOKE ALL ON FUNCTION latchkey.registered_oid(text), latchkey.open(text, timest
   latchkey.extend(text, timestamptz), latchkey.narrow(text, timestamptz),
   latchkey.state(text), latchkey.registered(), latchkey.openings_by_hand(text),
   latchkey.open_by_hand(text, timestamptz, text), latchkey.register(text, interval, int), latchkey.unregister(text),
-  latchkey.is_membership(text), latchkey.membership_is_unsafe(oid, oid), latchkey.membership(text),
+  latchkey.is_membership(text), latchkey.can_be_asked_for(text), latchkey.membership_is_unsafe(oid, oid),
+  latchkey.membership(text),
   latchkey.open_membership(text, text, text, timestamptz), latchkey.close_membership(text),
   latchkey.register_membership(text, text, text, interval), latchkey.unregister_membership(text)
   FROM PUBLIC;
@@ -1000,7 +1027,7 @@ BEGIN
                  'latchkey.close(text), latchkey.state(text), latchkey.registered(), '
                  'latchkey.openings_by_hand(text), latchkey.window_password(text), '
                  'latchkey.open_by_hand(text, timestamptz, text), latchkey.is_membership(text), '
-                 'latchkey.membership_is_unsafe(oid, oid), latchkey.membership(text), '
+                 'latchkey.can_be_asked_for(text), latchkey.membership_is_unsafe(oid, oid), latchkey.membership(text), '
                  'latchkey.register_membership(text, text, text, interval), latchkey.unregister_membership(text) TO %I', v_dba);
   SET LOCAL ROLE latchkey_killer;
   EXECUTE format('GRANT EXECUTE ON FUNCTION latchkey.sweep(text, boolean), latchkey.end_sessions(text) TO %I', v_dba);

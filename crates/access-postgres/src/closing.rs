@@ -36,6 +36,9 @@ pub struct ClosingTargets {
     pub readers: Vec<Endpoint>,
     /// The cluster that was opened; another one is refused. `None` accepts any.
     pub system_identifier: Option<SystemIdentifier>,
+    /// The role that was opened. If another one is registered under its name by now, this one must be seen closed too, for
+    /// nobody else looks after it. `None` for whichever is registered.
+    pub role_oid: Option<u32>,
 }
 
 /// How long and how often closing tries and looks.
@@ -127,6 +130,8 @@ pub struct InstanceSighting {
     pub n_sessions_ended: usize,
     /// The role as it was last seen there, if it was seen at all.
     pub state: Option<RoleState>,
+    /// The role that was opened, if it is open there and another one is registered in its place.
+    pub former: Option<u32>,
     /// What went wrong last, if it went wrong last.
     pub error: Option<Error>,
 }
@@ -143,9 +148,13 @@ impl fmt::Display for NotProved {
         }
         for instance in self.instances.iter().filter(|instance| !instance.proved) {
             write!(formatter, "; {}: ", instance.endpoint)?;
-            match (&instance.error, &instance.state) {
-                (Some(error), _) => write!(formatter, "{error}")?,
-                (None, Some(state)) => write!(
+            match (&instance.error, instance.former, &instance.state) {
+                (Some(error), _, _) => write!(formatter, "{error}")?,
+                (None, Some(former), _) => write!(
+                    formatter,
+                    "another role is registered; take LOGIN from the one that was opened, with OID {former}, and end its sessions"
+                )?,
+                (None, None, Some(state)) => write!(
                     formatter,
                     "{}, {} sessions, {} prepared transactions, members {:?}",
                     if state.can_login { "open" } else { "closed" },
@@ -153,7 +162,7 @@ impl fmt::Display for NotProved {
                     state.n_prepared,
                     state.members
                 )?,
-                (None, None) => formatter.write_str("not seen")?,
+                (None, None, None) => formatter.write_str("not seen")?,
             }
         }
         Ok(())
@@ -218,6 +227,7 @@ pub async fn close(
                     proved: true,
                     n_sessions_ended: proof.n_sessions_ended,
                     state: Some(proof.state.clone()),
+                    former: None,
                     error: None,
                 });
                 proofs.push(*proof);
@@ -351,12 +361,22 @@ enum Watched {
 struct Round {
     server: Server,
     ended_pids: Vec<i32>,
+    /// Sessions still starting that we may not end.
+    n_refused: u32,
+    /// The role that was opened, if it is open and another one is registered in its place.
+    former: Option<u32>,
     state: RoleState,
 }
 
 impl Round {
+    /// Of a role that is still in our hands, what is starting and refused to us is somebody else's. Of one that is not,
+    /// such as a dropped one, it may be the role's.
     fn is_quiet(&self) -> bool {
-        self.ended_pids.is_empty() && self.state.is_closed()
+        let may_hide_its_own = !self.state.is_manageable && self.n_refused > 0;
+        self.ended_pids.is_empty()
+            && self.state.is_closed()
+            && !may_hide_its_own
+            && self.former.is_none()
     }
 }
 
@@ -441,6 +461,7 @@ impl<'a> Closing<'a> {
     async fn watch(&self, endpoint: &Endpoint) -> Watched {
         let mut line = Line::default();
         let mut state = None;
+        let mut former = None;
         let mut error = None;
         let mut n_quiet = 0;
         let mut quiet_since = None;
@@ -472,6 +493,7 @@ impl<'a> Closing<'a> {
                     n_quiet = 0;
                     quiet_since = None;
                     state = Some(round.state);
+                    former = round.former;
                     error = None;
                     self.pace.between_sweeps
                 }
@@ -507,6 +529,7 @@ impl<'a> Closing<'a> {
             proved: false,
             n_sessions_ended: self.n_ended(endpoint),
             state,
+            former,
             error,
         }))
     }
@@ -530,8 +553,25 @@ impl<'a> Closing<'a> {
         Ok(Round {
             server: open.server,
             ended_pids,
+            n_refused: swept.n_refused,
+            former: self.former(open, endpoint, &state).await?,
             state,
         })
+    }
+
+    async fn former(
+        &self,
+        open: &Open,
+        endpoint: &Endpoint,
+        state: &RoleState,
+    ) -> Result<Option<u32>, Error> {
+        let Some(opened) = self.targets.role_oid.filter(|opened| *opened != state.oid) else {
+            return Ok(None);
+        };
+        let is_open = self
+            .in_time(endpoint, open.connection.is_open(opened))
+            .await?;
+        Ok(is_open.then_some(opened))
     }
 
     /// Takes LOGIN in the place of the one whose business it is. Whatever goes wrong, sweeping goes on: it may be what is

@@ -332,6 +332,23 @@ impl Connection {
         })
     }
 
+    /// Whether the role with this OID can log in or has a session on this server, registered or not.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::role_state`], [`Error::NotRegistered`] excepted.
+    pub(crate) async fn is_open(&self, role_oid: u32) -> Result<bool, Error> {
+        let row = self
+            .ask(
+                "",
+                "SELECT EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.oid = $1 AND r.rolcanlogin)
+                     OR EXISTS (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.usesysid = $1)",
+                &[(&role_oid, Type::OID)],
+            )
+            .await?;
+        self.decode(|| row.try_get(0))
+    }
+
     /// Gives the role LOGIN, its password being accepted until `until`; again with another end is fine.
     /// The end of a role that can log in is never moved back: that is [`Connection::narrow`].
     ///

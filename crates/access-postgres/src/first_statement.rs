@@ -207,6 +207,11 @@ impl<S> Pipelined<S> {
                     self.stage = Stage::Answering(answers, Answer::Row(row));
                     continue;
                 }
+                // What was answered before it is undone.
+                (Stage::Answering(answers, _), Some(Message::ErrorResponse(_))) => {
+                    self.stage = Stage::Answering(answers, Answer::NoRow);
+                    continue;
+                }
                 (Stage::Answering(answers, answer), Some(Message::ReadyForQuery(_))) => {
                     // Nobody may be waiting any more.
                     let _ = answers.send(answer);
@@ -422,8 +427,9 @@ mod tests {
         let (mut driver, mut server, mut answers) = pipelined(b"statement");
         log_in(&mut driver, &mut server).await;
         let refused = message(b'E', b"SERROR\0C42883\0Mno\0\0");
+        // A row may have left before the statement failed.
         server
-            .write_all(&[accepted(), refused, message(b'Z', b"I")].concat())
+            .write_all(&[accepted(), row(b"yes"), refused, message(b'Z', b"I")].concat())
             .await
             .unwrap();
         drop(server);

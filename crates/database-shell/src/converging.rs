@@ -105,6 +105,8 @@ pub struct RoleToClose<'a> {
     pub role: &'a RoleName,
     /// The cluster that was opened; `None` accepts any.
     pub system_identifier: Option<SystemIdentifier>,
+    /// The role that was opened; `None` for whichever is registered.
+    pub role_oid: Option<u32>,
     /// How long one closing is tried.
     pub deadline: Duration,
     /// The clock.
@@ -125,6 +127,7 @@ impl ClosableRole for RoleToClose<'_> {
                 .close(
                     self.role,
                     self.system_identifier,
+                    self.role_oid,
                     left.min(SERVERS_ARE_BELIEVED_FOR),
                     self.now,
                 )

@@ -200,6 +200,7 @@ impl Located<'_> {
         &self,
         role: &RoleName,
         system_identifier: Option<SystemIdentifier>,
+        role_oid: Option<u32>,
         deadline: Duration,
         now: fn() -> DateTime<Utc>,
     ) -> Result<ProofOfClosing, Error> {
@@ -212,6 +213,7 @@ impl Located<'_> {
                 .map(|reader| self.endpoint(reader))
                 .collect(),
             system_identifier,
+            role_oid,
         };
         let pace = ClosingPace::within(deadline);
         let proven = self.proven_everywhere().await?;

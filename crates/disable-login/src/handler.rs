@@ -146,6 +146,7 @@ impl Handler {
             role: &request.role,
             // Where the role was opened, whatever the catalogue says by now.
             system_identifier: pinned_server(&stored)?,
+            role_oid: stored.server.as_ref().map(|pin| pin.role_oid),
             deadline: PROOF_DEADLINE,
             now: self.now,
         };

@@ -481,6 +481,7 @@ impl Handler {
                 login: &request.database.opener,
                 role: &request.role,
                 system_identifier: Some(pinned),
+                role_oid: stored.server.as_ref().map(|pin| pin.role_oid),
                 deadline: TAKE_BACK_DEADLINE,
                 now: self.now,
             },

@@ -367,6 +367,7 @@ impl Handler {
                     login: &watched.database.closer,
                     role,
                     system_identifier: pin,
+                    role_oid: None,
                     deadline: PROOF_DEADLINE,
                     now: self.now,
                 };

@@ -225,6 +225,7 @@ async fn a_prepared_transaction_that_blocks_closing_is_named() {
         let targets = ClosingTargets {
             writer: endpoint(server),
             readers: Vec::new(),
+            role_oid: None,
             system_identifier: None,
         };
         let error = close_targets(server, &targets, &role, Duration::from_secs(8))
@@ -292,6 +293,7 @@ async fn another_cluster_than_the_pinned_one_is_left_alone() {
         let targets = ClosingTargets {
             writer: endpoint(server),
             readers: Vec::new(),
+            role_oid: None,
             system_identifier: Some("42".parse().unwrap()),
         };
         let refused = close_targets(server, &targets, &role, Duration::from_secs(10)).await;
@@ -302,6 +304,7 @@ async fn another_cluster_than_the_pinned_one_is_left_alone() {
         assert!(can_log_in(server, &role).await);
 
         let pinned = ClosingTargets {
+            role_oid: None,
             system_identifier: Some(
                 closer(server)
                     .await
@@ -319,6 +322,55 @@ async fn another_cluster_than_the_pinned_one_is_left_alone() {
     .await;
 }
 
+/// Its session is still starting, and nobody may end it any more.
+#[tokio::test]
+async fn a_role_that_is_dropped_while_one_of_its_sessions_hides_is_not_proved() {
+    for major in majors() {
+        let server = start(*major).await;
+        let role = new_role(&server).await;
+        open(&server, &role).await;
+        let options = "-c post_auth_delay=8";
+        let hiding = server.log_in_with_options(&role, "postgres", options);
+        let closing = async {
+            until_one_hides(&closer(&server).await, &role.user).await;
+            run_as_master(&server, &format!("DROP ROLE {}", quoted(&role.user))).await;
+            let targets = ClosingTargets {
+                writer: endpoint(&server),
+                readers: Vec::new(),
+                role_oid: None,
+                system_identifier: None,
+            };
+            close_targets(&server, &targets, &role, Duration::from_secs(4)).await
+        };
+        let (hidden, closed) = tokio::join!(hiding, closing);
+        assert!(matches!(closed, Err(Error::NotProved(_))), "{closed:?}");
+        // Once it is gone, nothing is left.
+        drop(hidden);
+        close(&server, &role).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_owner_of_our_database_can_keep_us_out_only_until_it_is_mended() {
+    for major in majors() {
+        let server = start(*major).await;
+        let role = new_role(&server).await;
+        open(&server, &role).await;
+        let session = session(&server, &role).await;
+        run_as_superuser(&server, "ALTER DATABASE latchkey CONNECTION LIMIT 0").await;
+        let mending = async {
+            // Not before the closing was refused a connection.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert!(is_alive(&session).await);
+            run_as_superuser(&server, "ALTER DATABASE latchkey CONNECTION LIMIT -1").await;
+        };
+        let (proof, ()) = tokio::join!(close(&server, &role), mending);
+        proof.unwrap();
+        assert!(!is_alive(&session).await);
+        assert!(!can_log_in(&server, &role).await);
+    }
+}
+
 #[tokio::test]
 async fn a_wrong_password_is_reported_at_once() {
     on_each_version(async |server| {
@@ -326,6 +378,7 @@ async fn a_wrong_password_is_reported_at_once() {
         let targets = ClosingTargets {
             writer: endpoint(server),
             readers: Vec::new(),
+            role_oid: None,
             system_identifier: None,
         };
         let wrong = Account {
@@ -359,6 +412,7 @@ async fn a_server_that_comes_back_in_time_is_closed() {
         let targets = ClosingTargets {
             writer: endpoint(&server),
             readers: Vec::new(),
+            role_oid: None,
             system_identifier: None,
         };
         let closer = login(&server.accounts().closer);

@@ -174,6 +174,7 @@ impl<R: Openable> ClosableRole for Call<'_, R> {
         let targets = ClosingTargets {
             writer: endpoint(self.server),
             readers: Vec::new(),
+            role_oid: None,
             system_identifier: None,
         };
         let pace = ClosingPace {

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use access_postgres::{ClosingTargets, Error};
+use access_postgres::{ClosingTargets, Error, connect};
 use futures_util::future::join_all;
 use tokio::time::Instant;
+use xtask::postgres::{APPLICATION_DATABASE, LocalPostgres, Settings};
 
 use super::fixture::*;
 
@@ -39,6 +40,7 @@ async fn more_windows_end_at_once_than_there_are_connections_and_all_are_closed(
         let targets = ClosingTargets {
             writer: endpoint(server),
             readers: Vec::new(),
+            role_oid: None,
             system_identifier: None,
         };
         let started = Instant::now();
@@ -63,6 +65,45 @@ async fn more_windows_end_at_once_than_there_are_connections_and_all_are_closed(
         for (role, session) in roles.iter().zip(&sessions) {
             assert!(!can_log_in(server, role).await, "{}", role.user);
             assert!(!is_alive(session).await, "{}", role.user);
+        }
+    }
+}
+
+/// Others hold every connection that the server has for users who are no superusers, the closing login among them.
+#[tokio::test]
+async fn a_server_without_a_free_connection_is_closed_as_soon_as_one_is_free() {
+    for major in majors() {
+        let settings = Settings {
+            major: *major,
+            parameters: vec![("max_connections".to_owned(), "20".to_owned())],
+            ..Settings::default()
+        };
+        let server = &LocalPostgres::start(&settings).await.unwrap();
+        let role = new_role(server).await;
+        open(server, &role).await;
+        let session = session(server, &role).await;
+        let bystander = &server.accounts().master;
+        let mut others = Vec::new();
+        while let Ok(other) = server.log_in(bystander, APPLICATION_DATABASE).await {
+            others.push(other);
+        }
+        let nobody_gets_in = login(&server.accounts().closer);
+        let full = connect(&endpoint(server), &nobody_gets_in, &tls(server)).await;
+        assert!(
+            matches!(full, Err(Error::TooManyConnections { .. })),
+            "{full:?}"
+        );
+        let freeing = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert!(is_alive(&session).await);
+            drop(others.pop());
+        };
+        let (proof, ()) = tokio::join!(close(server, &role), freeing);
+        proof.unwrap();
+        assert!(!is_alive(&session).await);
+        assert!(!can_log_in(server, &role).await);
+        for other in &others {
+            assert!(is_alive(other).await, "a bystander was ended");
         }
     }
 }

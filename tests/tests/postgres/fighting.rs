@@ -153,6 +153,7 @@ async fn it_is_closed_over_a_slow_network_too() {
                 ..endpoint(server)
             },
             readers: Vec::new(),
+            role_oid: None,
             system_identifier: None,
         };
         let started = Instant::now();
@@ -258,6 +259,7 @@ async fn until_proved(server: &LocalPostgres, role: &Account) {
     let targets = ClosingTargets {
         writer: endpoint(server),
         readers: Vec::new(),
+        role_oid: None,
         system_identifier: None,
     };
     until_targets_proved(server, &targets, role).await;

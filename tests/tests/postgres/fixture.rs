@@ -195,6 +195,7 @@ pub(super) async fn close(server: &LocalPostgres, role: &Account) -> Result<Proo
     let targets = ClosingTargets {
         writer: endpoint(server),
         readers: Vec::new(),
+        role_oid: None,
         system_identifier: None,
     };
     close_targets(server, &targets, role, Duration::from_secs(60)).await

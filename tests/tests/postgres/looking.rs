@@ -109,3 +109,29 @@ async fn a_registered_role_that_is_another_one_now_is_told_apart() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn an_opening_by_hand_stays_on_the_list_until_somebody_closes_it() {
+    on_each_version(async |server| {
+        let role = new_role(server).await;
+        master(server)
+            .await
+            .query_one(
+                "SELECT latchkey.open_by_hand($1, clock_timestamp() + interval '3 seconds', 'outage')",
+                &[&role.user],
+            )
+            .await
+            .unwrap();
+        let closer = closer(server).await;
+        eventually("it is over", async || {
+            !can_log_in(server, &role).await
+        })
+        .await;
+        assert!(closer.role_state(&role.user).await.unwrap().can_login);
+        let openings = closer.openings_by_hand(&role.user).await.unwrap();
+        assert_eq!(openings.len(), 1, "nobody has looked after it yet");
+        close(server, &role).await.unwrap();
+        assert_eq!(closer.openings_by_hand(&role.user).await.unwrap(), []);
+    })
+    .await;
+}

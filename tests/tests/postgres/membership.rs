@@ -567,6 +567,7 @@ async fn a_membership_that_others_gave_meanwhile_keeps_it_unproved_until_they_ta
         let targets = ClosingTargets {
             writer: endpoint(server),
             readers: Vec::new(),
+            role_oid: None,
             system_identifier: None,
         };
         let unproved = close_targets(
@@ -901,6 +902,7 @@ async fn sessions_on_a_reader_are_ended_and_later_ones_are_not() {
         let targets = ClosingTargets {
             writer: endpoint(&primary),
             readers: vec![endpoint(&standby)],
+            role_oid: None,
             system_identifier: None,
         };
         // The reader hears of the end later than the writer: what begins there meanwhile may still act as the role.

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use access_postgres::{Error, Obstacle, ValidUntil};
+use access_postgres::{ClosingTargets, Error, Obstacle, ValidUntil};
 use chrono::{SubsecRound, TimeDelta, Utc};
-use xtask::postgres::Account;
+use xtask::postgres::{Account, LATCHKEY_DATABASE};
 
 use super::fixture::*;
 
@@ -260,6 +260,97 @@ async fn a_dropped_role_counts_as_closed_and_its_successor_is_not_opened() {
         open(server, &role).await;
         assert!(can_log_in(server, &successor).await);
         close(server, &role).await.unwrap();
+    })
+    .await;
+}
+
+/// Who registers another role under the name of one that is open would leave that one to nobody.
+#[tokio::test]
+async fn another_role_takes_no_name_under_which_one_is_open() {
+    on_each_version(async |server| {
+        let role = new_role(server).await;
+        open(server, &role).await;
+        let opened = closer(server)
+            .await
+            .role_state(&role.user)
+            .await
+            .unwrap()
+            .oid;
+        let former = Account {
+            user: format!("{}_former", role.user),
+            password: role.password.clone(),
+        };
+        let rename = format!(
+            "ALTER ROLE {} RENAME TO {}",
+            quoted(&role.user),
+            quoted(&former.user)
+        );
+        run_as_master(server, &rename).await;
+        let session = session(server, &former).await;
+        new_unregistered_role(server, &role.user).await;
+        let refused = register(server, &role.user).await.unwrap_err();
+        assert_eq!(refused.code().unwrap().code(), "LK004", "{refused:?}");
+
+        // As an installation of before would have it.
+        let successor = format!("{}_successor", role.user);
+        run_as_master(server, &format!("DROP ROLE {}", quoted(&role.user))).await;
+        new_role_named(server, &successor).await;
+        let superuser = &server.accounts().superuser;
+        let superuser = server.log_in(superuser, LATCHKEY_DATABASE).await.unwrap();
+        let in_its_place = format!(
+            "ALTER ROLE {} RENAME TO {};
+             DELETE FROM latchkey.target WHERE role_name = '{1}';
+             UPDATE latchkey.target SET role_name = '{1}' WHERE role_name = '{0}'",
+            successor, role.user
+        );
+        superuser.batch_execute(&in_its_place).await.unwrap();
+        let targets = ClosingTargets {
+            writer: endpoint(server),
+            readers: Vec::new(),
+            system_identifier: None,
+            role_oid: Some(opened),
+        };
+        let closing = close_targets(server, &targets, &role, Duration::from_secs(3)).await;
+        let Err(Error::NotProved(seen)) = closing else {
+            panic!("the role that was opened is open: {closing:?}")
+        };
+        assert!(seen.to_string().contains(&opened.to_string()), "{seen}");
+        assert!(is_alive(&session).await);
+
+        run_as_master(
+            server,
+            &format!("ALTER ROLE {} NOLOGIN", quoted(&former.user)),
+        )
+        .await;
+        drop(session);
+        close_targets(server, &targets, &role, Duration::from_secs(30))
+            .await
+            .unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_no_request_could_name_is_not_registered() {
+    on_each_version(async |server| {
+        for name in [
+            "RDS_admin",
+            "Pg_admin",
+            "Latchkey_x",
+            " ada",
+            "ada ",
+            "a\tb",
+            "a\u{308}da",
+        ] {
+            new_unregistered_role(server, name).await;
+            let refused = register(server, name).await.unwrap_err();
+            assert_eq!(
+                refused.code().unwrap().code(),
+                "LK004",
+                "{name:?}: {refused:?}"
+            );
+            run_as_master(server, &format!("DROP ROLE {}", quoted(name))).await;
+        }
     })
     .await;
 }

@@ -63,6 +63,7 @@ async fn a_failover_in_the_middle_of_a_closing_ends_closed() {
                 ..endpoint(&primary)
             },
             readers: vec![endpoint(&standby)],
+            role_oid: None,
             system_identifier: Some(
                 closer(&primary)
                     .await
@@ -109,6 +110,7 @@ async fn a_reader_that_is_listed_and_cannot_be_reached_keeps_it_unproved() {
         let mut targets = ClosingTargets {
             writer: endpoint(&primary),
             readers: vec![endpoint(&standby)],
+            role_oid: None,
             system_identifier: None,
         };
         standby.stop().unwrap();
@@ -159,6 +161,7 @@ async fn sessions_on_a_reader_are_ended_and_the_writer_is_found() {
         let targets = ClosingTargets {
             writer: endpoint(&standby),
             readers: vec![endpoint(&primary)],
+            role_oid: None,
             system_identifier: Some(
                 closer(&primary)
                     .await
@@ -210,6 +213,7 @@ async fn sessions_on_a_reader_are_ended_and_the_writer_is_found() {
         let after_failover = ClosingTargets {
             writer: endpoint(&primary),
             readers: vec![endpoint(&standby)],
+            role_oid: None,
             system_identifier: None,
         };
         let half = close_targets(&standby, &after_failover, &role, Duration::from_secs(10)).await;
