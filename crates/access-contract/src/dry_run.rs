@@ -33,8 +33,7 @@ pub struct Resolved {
     pub target: TargetId,
     /// The role.
     pub role: RoleName,
-    /// What the window would give.
-    #[serde(flatten)]
+    /// What the window would give. Kinds have fields that are called like those of a request.
     pub grant: Grant,
     /// Who asks.
     pub requester: PersonRef,

@@ -68,7 +68,7 @@ fn a_dry_run_answers_everything_and_asks_nobody() {
         let request = &answer["request"];
         assert_eq!(request["role"], json!(role));
         assert_eq!(request["target"], json!(TARGET));
-        assert_eq!(request["kind"], "login");
+        assert_eq!(request["grant"]["kind"], "login");
         assert_eq!(request["required_approvals"], 2);
         assert_eq!(request["approvers"][0]["id"], APPROVERS[0]);
         assert!(request["requester_proof"]["verified"].is_object());
