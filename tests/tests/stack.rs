@@ -6,6 +6,7 @@
 
 mod stack {
     mod asking;
+    mod assume_role;
     mod attacks;
     mod break_glass;
     mod chat;
@@ -24,6 +25,7 @@ mod stack {
     mod operators;
     mod overlapping;
     mod passwords;
+    mod policies;
     mod reasons;
     mod record;
     mod refusals;

@@ -1,25 +1,39 @@
-//! The catalogue in Parameter Store: `{prefix}/databases/…`, `{prefix}/roles/…`, `{prefix}/people/…`.
+//! The catalogue in Parameter Store: `{prefix}/databases/…`, `{prefix}/accounts/…`, `{prefix}/roles/…`,
+//! `{prefix}/people/…`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use access_core::catalogue::{self, Database, Person, RolePolicy};
 use access_core::request::{Found, RequestDraft};
-use access_core::{Faults, PersonId, Request, RoleName, TargetId};
+use access_core::{Account, Faults, PersonId, Place, Request, RoleName, TargetId};
 use aws_sdk_ssm::Client;
 use serde_json::Value;
 
 use crate::Error;
 use crate::error::chain;
 
-/// A database of the catalogue with its roles.
+/// A database or an account of the catalogue with its roles.
 #[derive(Debug, Clone)]
-pub struct Entry {
+pub struct Entry<T> {
     /// Its name.
     pub target: TargetId,
     /// How to reach it.
-    pub database: Database,
+    pub place: T,
     /// What may be requested of it.
     pub roles: Vec<RolePolicy>,
+}
+
+impl<T> Entry<T> {
+    fn at_any_place(self) -> Entry<Place>
+    where
+        T: Into<Place>,
+    {
+        Entry {
+            target: self.target,
+            place: self.place.into(),
+            roles: self.roles,
+        }
+    }
 }
 
 /// Reads the catalogue. Nothing is kept between readings: a warm function must not decide on
@@ -64,7 +78,7 @@ impl Catalogue {
         role: Option<&RoleName>,
         requester: Option<&PersonId>,
     ) -> Result<Found, Error> {
-        let (database, role) = match target {
+        let (place, role) = match target {
             None => (None, None),
             Some(target) => {
                 let role = async {
@@ -73,7 +87,7 @@ impl Catalogue {
                         None => Ok(None),
                     }
                 };
-                tokio::try_join!(self.database(target), role)?
+                tokio::try_join!(self.place(target), role)?
             }
         };
         let mut wanted: BTreeSet<PersonId> = requester.into_iter().cloned().collect();
@@ -83,7 +97,7 @@ impl Catalogue {
             wanted.extend(listed.chain(reviewers).cloned());
         }
         Ok(Found {
-            database,
+            place,
             role,
             people: self.people(&wanted).await?,
         })
@@ -136,9 +150,36 @@ impl Catalogue {
     ///
     /// # Errors
     /// [`Error::Catalogue`] if Parameter Store cannot be read.
-    pub async fn everything(&self) -> Result<Vec<Entry>, Error> {
+    pub async fn databases(&self) -> Result<Vec<Entry<Database>>, Error> {
+        self.entries("databases", Database::read).await
+    }
+
+    /// Every account, likewise.
+    ///
+    /// # Errors
+    /// [`Error::Catalogue`] if Parameter Store cannot be read.
+    pub async fn accounts(&self) -> Result<Vec<Entry<Account>>, Error> {
+        self.entries("accounts", Account::read).await
+    }
+
+    /// Both.
+    ///
+    /// # Errors
+    /// [`Error::Catalogue`] if Parameter Store cannot be read.
+    pub async fn everything(&self) -> Result<Vec<Entry<Place>>, Error> {
+        let (databases, accounts) = tokio::try_join!(self.databases(), self.accounts())?;
+        let databases = databases.into_iter().map(|it| it.at_any_place());
+        let accounts = accounts.into_iter().map(|it| it.at_any_place());
+        Ok(databases.chain(accounts).collect())
+    }
+
+    async fn entries<T>(
+        &self,
+        folder: &str,
+        read: impl Fn(&Value, &mut Faults) -> Option<T>,
+    ) -> Result<Vec<Entry<T>>, Error> {
         let mut entries = BTreeMap::new();
-        for document in self.below(&format!("{}/databases", self.prefix)).await? {
+        for document in self.below(&format!("{}/{folder}", self.prefix)).await? {
             let id = document
                 .name
                 .rsplit('/')
@@ -149,13 +190,13 @@ impl Catalogue {
             let Ok(target) = TargetId::new(id) else {
                 continue;
             };
-            match document.read(Database::read) {
-                Ok((database, _)) => {
+            match document.read(&read) {
+                Ok((place, _)) => {
                     entries.insert(
                         target.clone(),
                         Entry {
                             target,
-                            database,
+                            place,
                             roles: Vec::new(),
                         },
                     );
@@ -221,12 +262,30 @@ impl Catalogue {
         Ok(documents)
     }
 
-    async fn database(&self, target: &TargetId) -> Result<Option<(Database, i64)>, Error> {
-        let name = format!("{}/databases/{target}", self.prefix);
-        let found = self.parameters(vec![name]).await?.pop();
-        found
-            .map(|document| document.read(Database::read))
-            .transpose()
+    async fn place(&self, target: &TargetId) -> Result<Option<(Place, i64)>, Error> {
+        let names =
+            ["databases", "accounts"].map(|folder| format!("{}/{folder}/{target}", self.prefix));
+        let [database, _] = &names;
+        let mut found = self.parameters(names.to_vec()).await?;
+        if found.len() > 1 {
+            return Err(Error::CatalogueFaulty {
+                name: database.clone(),
+                faults: vec![access_core::Fault::new(
+                    access_core::FaultName::ConflictingFields,
+                    "$",
+                    "give the database and the account of this name names of their own",
+                )],
+            });
+        }
+        let Some(document) = found.pop() else {
+            return Ok(None);
+        };
+        let place = if document.name == *database {
+            document.read(|value, faults| Database::read(value, faults).map(Place::from))
+        } else {
+            document.read(|value, faults| Account::read(value, faults).map(Place::from))
+        };
+        place.map(Some)
     }
 
     async fn role(

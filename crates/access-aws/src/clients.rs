@@ -17,6 +17,7 @@ use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SdkConfig;
 use aws_types::region::Region;
+use chrono::TimeDelta;
 
 use crate::Error;
 use crate::error::chain;
@@ -81,6 +82,17 @@ pub fn sdk_config() -> Result<SdkConfig, Error> {
 /// [`Error::Configuration`] if it is missing or empty.
 pub fn environment(name: &'static str) -> Result<String, Error> {
     optional(name).ok_or(Error::Configuration(name))
+}
+
+/// A number of seconds that an environment variable gives.
+///
+/// # Errors
+/// [`Error::Configuration`] if it is missing or no number.
+pub fn environment_seconds(name: &'static str) -> Result<TimeDelta, Error> {
+    let seconds = environment(name)?.parse().ok();
+    seconds
+        .and_then(TimeDelta::try_seconds)
+        .ok_or(Error::Configuration(name))
 }
 
 fn optional(name: &str) -> Option<String> {

@@ -48,6 +48,20 @@ pub enum Error {
     /// RDS could not say where the database is.
     #[error("ask RDS where the database is: {0}")]
     Rds(String),
+    /// IAM.
+    #[error("{doing}: {cause}")]
+    Policy {
+        /// What was being done.
+        doing: String,
+        /// The SDK's error chain.
+        cause: String,
+    },
+    /// IAM does not let Latchkey do this with that user or role.
+    #[error("{0}: not permitted")]
+    PolicyNotPermitted(String),
+    /// IAM has no room for one more policy of somebody.
+    #[error("the inline policies of {0} would be longer than IAM allows")]
+    PoliciesTooLong(String),
     /// STS, for the role of another account.
     #[error("assume {role}: {cause}")]
     AssumeRole {
@@ -104,6 +118,9 @@ impl Error {
             Self::RequestNotFound(_) => ErrorName::RequestNotFound,
             Self::RequestConflict { .. } => ErrorName::RequestConflict,
             Self::Rds(_) | Self::AssumeRole { .. } => ErrorName::DatabaseUnreachable,
+            Self::Policy { .. } | Self::PolicyNotPermitted(_) | Self::PoliciesTooLong(_) => {
+                ErrorName::PolicyUnavailable
+            }
             Self::Secret(_) | Self::WindowSecret(_) => ErrorName::SecretUnavailable,
             Self::Seal(_) => ErrorName::SealUnavailable,
             Self::Message(_) => ErrorName::MessageNotSent,

@@ -1,6 +1,6 @@
 //! Executions: whether one still runs, starting one for a request, and starting the closing of a window.
 
-use access_core::RequestId;
+use access_core::Request;
 use aws_sdk_sfn::Client;
 use aws_sdk_sfn::error::SdkError;
 use aws_sdk_sfn::operation::describe_execution::DescribeExecutionError;
@@ -140,11 +140,9 @@ pub async fn start_closing(
     client: &Client,
     state_machine_arn: &str,
     name: &str,
-    request_id: &RequestId,
+    request: &Request,
 ) -> Result<(), Error> {
-    let input = serde_json::json!({
-        "version": access_contract::PAYLOAD_VERSION, "request_id": request_id, "action": "close"
-    });
+    let input = access_contract::payload::to_close(request);
     start(client, state_machine_arn, name, &input).await?;
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! One-time schedules: the end of a window, which stands before the window is opened; reminders and warnings.
 
-use access_core::RequestId;
+use access_contract::PAYLOAD_VERSION;
+use access_core::{Request, RequestId};
 use aws_sdk_scheduler::Client;
 use aws_sdk_scheduler::error::SdkError;
 use aws_sdk_scheduler::operation::create_schedule::CreateScheduleError;
@@ -44,17 +45,16 @@ impl EndSchedules {
     ///
     /// # Errors
     /// [`Error::Schedule`].
-    pub async fn arm(&self, request_id: &RequestId, end: DateTime<Utc>) -> Result<(), Error> {
+    pub async fn arm(&self, request: &Request, end: DateTime<Utc>) -> Result<(), Error> {
         let once = Once {
-            name: request_id.to_string(),
+            name: request.request_id.to_string(),
             at: end,
-            action: "close",
+            input: access_contract::payload::to_close(request),
             max_age_seconds: 86_400,
         };
         let settings = &self.settings;
         once.schedule(
             &self.client,
-            request_id,
             &settings.group,
             &settings.state_machine_arn,
             &settings.role_arn,
@@ -122,13 +122,14 @@ impl NoticeSchedules {
         let once = Once {
             name: format!("notice-{request_id}-{action}"),
             at,
-            action,
+            input: serde_json::json!({
+                "version": PAYLOAD_VERSION, "request_id": request_id, "action": action
+            }),
             max_age_seconds: 3_600,
         };
         let settings = &self.settings;
         once.schedule(
             &self.client,
-            request_id,
             &settings.group,
             function_arn,
             &settings.role_arn,
@@ -138,11 +139,11 @@ impl NoticeSchedules {
     }
 }
 
-/// One call of a target with `{"version", "request_id", "action"}`.
+/// One call of a target.
 struct Once {
     name: String,
     at: DateTime<Utc>,
-    action: &'static str,
+    input: serde_json::Value,
     /// For how long Scheduler tries, in seconds, 60 to 86,400.
     max_age_seconds: i32,
 }
@@ -152,7 +153,6 @@ impl Once {
     async fn schedule(
         &self,
         client: &Client,
-        request_id: &RequestId,
         group: &str,
         target_arn: &str,
         role_arn: &str,
@@ -160,13 +160,10 @@ impl Once {
     ) -> Result<(), Error> {
         let failed =
             |error: aws_sdk_scheduler::error::BuildError| Error::Schedule(error.to_string());
-        let input = serde_json::json!({
-            "version": access_contract::PAYLOAD_VERSION, "request_id": request_id, "action": self.action
-        });
         let target = Target::builder()
             .arn(target_arn)
             .role_arn(role_arn)
-            .input(input.to_string())
+            .input(self.input.to_string())
             .retry_policy(
                 RetryPolicy::builder()
                     .maximum_retry_attempts(185)

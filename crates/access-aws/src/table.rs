@@ -122,6 +122,10 @@ pub struct StoredRequest {
     pub ending: Option<Ending>,
     /// Who reviewed it, if it was opened without approval and somebody has.
     pub review: Option<Review>,
+    /// The unique id of the role of AWS that it was checked against, where Latchkey may look at that.
+    pub aws_role_id: Option<String>,
+    /// When policies of it were last changed to end it.
+    pub revoked_at: Option<DateTime<Utc>>,
 }
 
 /// Which server and which role: closing goes to these, whatever answers to the names by then.
@@ -715,6 +719,35 @@ impl Table {
         updated(answer, "pin the server").map(drop)
     }
 
+    /// Remembers what was found about a role of AWS, and its unique id where that could be looked at. The first check
+    /// stands.
+    ///
+    /// # Errors
+    /// [`Error::Table`].
+    pub async fn pin_aws_role(
+        &self,
+        id: &RequestId,
+        aws_role_id: Option<&str>,
+        findings: &[Finding],
+    ) -> Result<(), Error> {
+        let pin = aws_role_id.map_or(AttributeValue::Null(true), text);
+        let answer = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .key("pk", text(request_key(id)))
+            .key("sk", text("request"))
+            .update_expression(
+                "SET aws_role_id = if_not_exists(aws_role_id, :pin), findings = if_not_exists(findings, :findings)",
+            )
+            .expression_attribute_values(":pin", pin)
+            .expression_attribute_values(":findings", json(findings))
+            .condition_expression("attribute_exists(pk)")
+            .send()
+            .await;
+        updated(answer, "pin the role of AWS").map(drop)
+    }
+
     /// Records that a request cannot be opened. Before it is armed that is also the end of it.
     ///
     /// # Errors
@@ -792,6 +825,25 @@ impl Table {
             self.line(Some(id), Some(by), event)?,
         ];
         self.transact(items, "note who ended the window").await
+    }
+
+    /// Remembers when policies of a request were changed to end it: IAM needs a while from then on.
+    ///
+    /// # Errors
+    /// [`Error::Table`].
+    pub async fn note_revoked(&self, id: &RequestId, at: DateTime<Utc>) -> Result<(), Error> {
+        let answer = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .key("pk", text(request_key(id)))
+            .key("sk", text("request"))
+            .update_expression("SET revoked_at = :at")
+            .condition_expression("attribute_exists(pk)")
+            .expression_attribute_values(":at", json(&at))
+            .send()
+            .await;
+        updated(answer, "note when policies were changed").map(drop)
     }
 
     /// How many windows of a role there ever were, consistently. Whoever arms a window reads this first, and the windows
@@ -1472,6 +1524,8 @@ fn read_request(id: &RequestId, item: &Item) -> Result<StoredRequest, Error> {
         closing: optional(item, "closing", &key)?,
         ending: optional(item, "ending", &key)?,
         review: optional(item, "review", &key)?,
+        aws_role_id: string(item, "aws_role_id").map(str::to_owned),
+        revoked_at: optional(item, "revoked_at", &key)?,
     })
 }
 

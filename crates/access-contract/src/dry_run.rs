@@ -22,7 +22,7 @@ pub struct DryRun {
     pub faults: Vec<Fault>,
     /// What approvers would be told about the role.
     pub findings: Vec<Finding>,
-    /// What would be sent to the database.
+    /// What would be sent to the database, or written in the accounts.
     pub plan: Plan,
 }
 
@@ -96,6 +96,22 @@ pub struct Plan {
     pub opening: Vec<Planned>,
     /// At the end, unless another window covers by then.
     pub closing: Vec<Planned>,
+    /// For a role of an account: the policies that opening would write, in this order, and closing would take back.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<PlannedPolicy>,
+}
+
+/// One policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PlannedPolicy {
+    /// The account of its user or role.
+    pub account: String,
+    /// The user or role, such as `user dave`.
+    pub holder: String,
+    /// Its name. The request's id is part of it, and a dry run has another than the request would have.
+    pub name: String,
+    /// Its text.
+    pub document: serde_json::Value,
 }
 
 /// One statement.

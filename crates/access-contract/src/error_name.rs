@@ -37,13 +37,15 @@ pub enum ErrorName {
     ScheduleUnavailable,
     /// CloudTrail could not be asked who started an execution.
     TrailUnavailable,
+    /// IAM could not be asked for a policy, or to change one, or did not show the change in time.
+    PolicyUnavailable,
     /// A fault of Latchkey's own.
     Internal,
 }
 
 impl ErrorName {
     /// Every name.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::InvalidPayload,
         Self::CatalogueUnavailable,
         Self::CatalogueFaulty,
@@ -61,6 +63,7 @@ impl ErrorName {
         Self::ExecutionUnavailable,
         Self::ScheduleUnavailable,
         Self::TrailUnavailable,
+        Self::PolicyUnavailable,
         Self::Internal,
     ];
 
@@ -85,6 +88,7 @@ impl ErrorName {
             Self::ExecutionUnavailable => "ExecutionUnavailable",
             Self::ScheduleUnavailable => "ScheduleUnavailable",
             Self::TrailUnavailable => "TrailUnavailable",
+            Self::PolicyUnavailable => "PolicyUnavailable",
             Self::Internal => "Internal",
         }
     }
@@ -104,6 +108,7 @@ impl ErrorName {
             | Self::ExecutionUnavailable
             | Self::ScheduleUnavailable
             | Self::TrailUnavailable
+            | Self::PolicyUnavailable
             | Self::Internal => true,
             Self::InvalidPayload
             | Self::CatalogueFaulty

@@ -2,10 +2,10 @@
 //!
 //! We own the sender, so unknown fields are refused; what people wrote (`request`) is read by `access_core`.
 
-use access_core::{Fault, RequestId};
+use access_core::{Fault, Place, Request, RequestId};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::dry_run::DryRun;
 
@@ -31,7 +31,7 @@ pub struct Execution {
     pub started_at: DateTime<Utc>,
 }
 
-/// To enable-login.
+/// To enable-login and grant-policy.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
 pub enum EnableLogin {
@@ -48,7 +48,7 @@ pub enum EnableLogin {
 #[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
 pub enum DisableLogin {
     /// The window is over: converge close-only, and prove it.
-    Close(Step),
+    Close(Close),
     /// The window could not be opened as it should: end it now, then the same.
     EndEarly(Step),
     /// The execution that made the request has ended by itself or was stopped: end its window now, then the same.
@@ -62,6 +62,78 @@ pub enum DisableLogin {
         /// `ABORTED`, `FAILED` or `TIMED_OUT`.
         status: String,
     },
+}
+
+/// To revoke-policy.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
+pub enum RevokePolicy {
+    /// As for [`DisableLogin::Close`].
+    Close(Close),
+    /// As for [`DisableLogin::EndEarly`].
+    EndEarly(Step),
+    /// As for [`DisableLogin::ExecutionEnded`].
+    ExecutionEnded {
+        /// The payload's version.
+        version: Version,
+        /// The execution that ended.
+        execution_arn: String,
+        /// When it started, in milliseconds since 1970.
+        started_at_millis: i64,
+        /// `ABORTED`, `FAILED` or `TIMED_OUT`.
+        status: String,
+    },
+    /// Take away what windows left behind.
+    Collect {
+        /// The payload's version.
+        version: Version,
+    },
+}
+
+/// Which window to close.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Close {
+    /// The payload's version.
+    pub version: Version,
+    /// Which request.
+    pub request_id: RequestId,
+    /// Where it is, so that the state machine finds the function; a database if absent.
+    #[serde(default)]
+    pub place: Option<PlaceName>,
+}
+
+/// The input with which the state machine that closes a window is started.
+#[must_use]
+pub fn to_close(request: &Request) -> Value {
+    let mut input = json!({
+        "version": crate::PAYLOAD_VERSION, "request_id": request.request_id, "action": "close"
+    });
+    if request.place.account().is_some() {
+        input["place"] = json!(PlaceName::Account);
+    }
+    input
+}
+
+/// What kind of place a request is about; it decides which functions open and close it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlaceName {
+    /// enable-login and disable-login.
+    Database,
+    /// grant-policy and revoke-policy.
+    Account,
+}
+
+impl PlaceName {
+    /// Of a request's place.
+    #[must_use]
+    pub fn of(place: &Place) -> Self {
+        match place {
+            Place::Database(_) => Self::Database,
+            Place::Account(_) => Self::Account,
+        }
+    }
 }
 
 /// To notify.
@@ -190,6 +262,10 @@ pub enum Outcome {
         request_id: RequestId,
         /// How long approvers have, in seconds, at least 1.
         decide_within_seconds: i64,
+        /// Which functions open and close it.
+        place: PlaceName,
+        /// How long before its start it is to be opened, in seconds.
+        opens_ahead_seconds: i64,
     },
     /// The request cannot be granted; nothing was opened.
     Refused {
@@ -200,6 +276,8 @@ pub enum Outcome {
     TakenForDryRun {
         /// Its id, which is no request's.
         request_id: RequestId,
+        /// Which function answers it.
+        place: PlaceName,
     },
     /// enable-login: what a request would come to. Nothing was opened.
     DryRun(Box<DryRun>),
@@ -249,7 +327,17 @@ pub enum Outcome {
         /// When to come again.
         wait_until: String,
     },
-    /// disable-login: proved closed.
+    /// revoke-policy: everything is taken back; until then AWS may not know it everywhere.
+    Ending {
+        /// When it does.
+        wait_until: String,
+    },
+    /// disable-login: another function closes what is at such a place.
+    Elsewhere {
+        /// Which place.
+        place: PlaceName,
+    },
+    /// disable-login, revoke-policy: proved closed.
     Closed,
     /// disable-login: there was no window to close.
     NothingToClose,
@@ -302,8 +390,6 @@ impl std::fmt::Debug for TaskToken {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

@@ -47,6 +47,8 @@ pub enum Part {
     ConfirmRequester,
     EnableLogin,
     DisableLogin,
+    GrantPolicy,
+    RevokePolicy,
     Reconcile,
 }
 

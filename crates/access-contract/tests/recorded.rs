@@ -5,9 +5,11 @@
 // Everything here is a test, the helpers too; clippy sees that of the test functions only.
 #![allow(clippy::unwrap_used)]
 
-use access_contract::payload::{Approval, ComputeWait, DisableLogin, EnableLogin, Notify};
+use access_contract::payload::{
+    Approval, ComputeWait, DisableLogin, EnableLogin, Notify, RevokePolicy,
+};
 use access_contract::seal::{self, SealedVote};
-use access_core::{Decision, Digest, Location, Request, RequestId, WindowRow, WindowSpec};
+use access_core::{Decision, Digest, Finding, Location, Request, RequestId, WindowRow, WindowSpec};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -59,7 +61,7 @@ fn an_execution_and_its_status_event_name_the_same_request() {
 fn rows_of_0_1() {
     let recorded: Value = serde_json::from_str(include_str!("recorded/0.1/rows.json")).unwrap();
     let request: Request = read(&recorded["request"]);
-    assert_eq!(request.database.display_zone().name(), "Asia/Tokyo");
+    assert_eq!(request.place.display_zone().name(), "Asia/Tokyo");
     // What is read is what would be written: nothing of an old row is dropped unseen.
     assert_eq!(serde_json::to_value(&request).unwrap(), recorded["request"]);
     for spec in recorded["window specs"].as_array().unwrap() {
@@ -116,6 +118,22 @@ fn a_vote_that_narrows_is_read_as_it_was_written() {
         seal::sealed_text(&id, &Digest::of("{}"), &sealed.vote),
         r#"["latchkey-vote-2","r-0123456789abcdef","RBNvo1WzZ4oRRq0W9-hknpT7T8If536DEMBg9hyq_4o","alice","approve","2026-11-22T10:05:00.000123456Z","go","2026-11-22T11:10:00Z","2026-11-22T11:30:00Z"]"#
     );
+}
+
+#[test]
+fn what_is_written_of_a_role_of_aws() {
+    let recorded = include_str!("recorded/unreleased/assume-role.json");
+    let recorded: Value = serde_json::from_str(recorded).unwrap();
+    let request: Request = read(&recorded["request"]);
+    assert!(request.place.account().is_some() && request.grant.assume_role().is_some());
+    assert_eq!(serde_json::to_value(&request).unwrap(), recorded["request"]);
+    let findings: Vec<Finding> = read(&recorded["findings"]);
+    assert_eq!(
+        serde_json::to_value(&findings).unwrap(),
+        recorded["findings"]
+    );
+    check::<DisableLogin>(&recorded, "disable-login", 1);
+    check::<RevokePolicy>(&recorded, "revoke-policy", 5);
 }
 
 fn read<T: DeserializeOwned>(recorded: &Value) -> T {

@@ -1,6 +1,6 @@
-//! The catalogue: what may be requested, by whom it is decided, and how to reach the database.
+//! The catalogue: what may be requested, by whom it is decided, and how to reach the place.
 //!
-//! Three kinds of small JSON documents: databases, roles and people. Their JSON Schemas are in
+//! Four kinds of small JSON documents: databases, accounts, roles and people. Their JSON Schemas are in
 //! `crates/access-core/schemas`; a test holds schemas and this reader together.
 
 use std::collections::BTreeSet;
@@ -15,6 +15,7 @@ use crate::fault::{Fault, FaultName, Faults};
 use crate::grant::Grant;
 use crate::language::Language;
 use crate::names::{NameError, PersonId, RoleName};
+use crate::place::Account;
 use crate::principal::{self, Principal};
 use crate::{plain_text, time};
 
@@ -214,11 +215,13 @@ pub struct Person {
     pub principals: Vec<Principal>,
 }
 
-/// The three kinds of documents.
+/// The four kinds of documents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// `databases/{target}`
     Database,
+    /// `accounts/{target}`
+    Account,
     /// `roles/{target}/{name}`
     Role,
     /// `people/{person}`
@@ -226,11 +229,12 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The kind that a parameter or file path tells: its folder `databases`, `roles` or `people`.
+    /// The kind that a parameter or file path tells: its folder `databases`, `accounts`, `roles` or `people`.
     #[must_use]
     pub fn of_path(path: &str) -> Option<Self> {
         path.rsplit('/').skip(1).find_map(|folder| match folder {
             "databases" => Some(Self::Database),
+            "accounts" => Some(Self::Account),
             "roles" => Some(Self::Role),
             "people" => Some(Self::Person),
             _ => None,
@@ -245,6 +249,7 @@ pub fn check_document(kind: Kind, text: &str) -> Vec<Fault> {
     if let Some(value) = parse(text, &mut faults) {
         match kind {
             Kind::Database => drop(Database::read(&value, &mut faults)),
+            Kind::Account => drop(Account::read(&value, &mut faults)),
             Kind::Role => drop(RolePolicy::read(&value, &mut faults)),
             Kind::Person => drop(Person::read(&value, &mut faults)),
         }
@@ -308,17 +313,7 @@ impl Database {
         }
         let ca = read_ca(&mut object, faults);
         let region = object.optional_text("region", faults).map(str::to_owned);
-        let time_zone = object.optional_text("time_zone", faults).and_then(|name| {
-            let zone = name.parse::<Tz>().ok();
-            if zone.is_none() {
-                faults.add(
-                    FaultName::InvalidValue,
-                    "$.time_zone",
-                    "give an IANA time zone such as Europe/Berlin or Asia/Tokyo",
-                );
-            }
-            zone
-        });
+        let time_zone = read_time_zone(&mut object, faults);
         object.finish(faults);
         let (location, readers_elsewhere) = location?;
         Some(Self {
@@ -332,12 +327,21 @@ impl Database {
             time_zone,
         })
     }
+}
 
-    /// The zone in which people read times: the catalogue's, or UTC.
-    #[must_use]
-    pub fn display_zone(&self) -> Tz {
-        self.time_zone.unwrap_or(Tz::UTC)
-    }
+/// The IANA zone of a place.
+pub(crate) fn read_time_zone(object: &mut Object<'_>, faults: &mut Faults) -> Option<Tz> {
+    object.optional_text("time_zone", faults).and_then(|name| {
+        let zone = name.parse::<Tz>().ok();
+        if zone.is_none() {
+            faults.add(
+                FaultName::InvalidValue,
+                "$.time_zone",
+                "give an IANA time zone such as Europe/Berlin or Asia/Tokyo",
+            );
+        }
+        zone
+    })
 }
 
 /// Where it is, and the readers elsewhere.
@@ -414,7 +418,7 @@ fn read_login(object: &mut Object<'_>, field: &'static str, faults: &mut Faults)
     let secret = login.optional_text("secret", faults).map(str::to_owned);
     let iam = login.optional("iam").cloned();
     let n_before = faults.as_slice().len();
-    let assume = read_assumed_role(&mut login, faults);
+    let assume = read_assumed_role(&mut login, "assume", faults);
     let assume_is_readable = faults.as_slice().len() == n_before;
     login.finish(faults);
     let credential = match (secret, iam) {
@@ -445,9 +449,14 @@ fn read_login(object: &mut Object<'_>, field: &'static str, faults: &mut Faults)
     })
 }
 
-fn read_assumed_role(login: &mut Object<'_>, faults: &mut Faults) -> Option<AssumedRole> {
-    let value = login.optional("assume")?;
-    let path = login.path_of("assume");
+/// A role of another account in `field`, if that is there.
+pub(crate) fn read_assumed_role(
+    object: &mut Object<'_>,
+    field: &'static str,
+    faults: &mut Faults,
+) -> Option<AssumedRole> {
+    let value = object.optional(field)?;
+    let path = object.path_of(field);
     let mut assume = Object::new(value, &path, faults)?;
     let role = assume.text("role", faults).map(str::to_owned);
     let external_id = assume.text("external_id", faults).map(str::to_owned);

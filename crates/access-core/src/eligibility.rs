@@ -37,7 +37,7 @@ pub fn check_again(
     check_target(request, now, &mut faults);
     check_requester(request, now, &mut faults);
     let Some((policy, _)) = &now.role else {
-        if now.database.is_some() {
+        if now.place.is_some() {
             faults.add(
                 FaultName::UnknownRole,
                 "$.role",
@@ -65,19 +65,18 @@ fn changed(path: &str, message: impl Into<String>, faults: &mut Faults) {
 }
 
 fn check_target(request: &Request, now: &Found, faults: &mut Faults) {
-    let Some((database, _)) = &now.database else {
+    let Some((place, _)) = &now.place else {
         faults.add(
             FaultName::UnknownTarget,
             "$.target",
-            "choose another database: the catalogue does not have this one any more",
+            "choose another target: the catalogue does not have this one any more",
         );
         return;
     };
-    let pinned = &request.database;
-    if (&database.location, &database.database) != (&pinned.location, &pinned.database) {
+    if !place.is_same_as(&request.place) {
         changed(
             "$.target",
-            "ask again: this name stands for another database than when the request was made",
+            "ask again: this name stands for another database or account than when the request was made",
             faults,
         );
     }
@@ -267,6 +266,7 @@ mod tests {
     use super::*;
     use crate::catalogue::Location;
     use crate::decision::Verdict;
+    use crate::place::Place;
     use crate::principal::Principal;
     use crate::request::tests::{found, request};
 
@@ -349,8 +349,8 @@ mod tests {
     fn what_is_gone_is_named() {
         use FaultName::{UnknownRequester, UnknownRole, UnknownTarget};
         refused_once(|now| now.role = None, UnknownRole, "$.role", "any more");
-        let no_database = |now: &mut Found| (now.database, now.role) = (None, None);
-        refused_once(no_database, UnknownTarget, "$.target", "any more");
+        let no_place = |now: &mut Found| (now.place, now.role) = (None, None);
+        refused_once(no_place, UnknownTarget, "$.target", "any more");
         let no_requester = |now: &mut Found| drop(now.people.remove(&id("riko")));
         refused_once(no_requester, UnknownRequester, "$.requester", "any more");
         let nothing = refused(|now| *now = Found::default());
@@ -361,7 +361,10 @@ mod tests {
     fn another_database_requester_or_kind_of_password_is_another_request() {
         let changed = FaultName::CatalogueChanged;
         let elsewhere = |now: &mut Found| {
-            now.database.as_mut().unwrap().0.location = Location::Cluster("other".to_owned());
+            let Some((Place::Database(database), _)) = &mut now.place else {
+                unreachable!("the fixture has a database");
+            };
+            database.location = Location::Cluster("other".to_owned());
         };
         refused_once(elsewhere, changed, "$.target", "another database");
         let other_principal = |now: &mut Found| {

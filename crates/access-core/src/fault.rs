@@ -101,6 +101,10 @@ pub enum FaultName {
     ClosedByHand,
     /// Somebody cancelled the request before it was opened.
     Cancelled,
+    /// The requester's IAM user or role is not there, or in an account that Latchkey does not reach.
+    GranteeOutOfReach,
+    /// IAM has no room for one more inline policy of the requester or of the role.
+    PoliciesTooLong,
     /// CloudTrail did not say in time who started the execution, so the requester remains a claim.
     RequesterNotConfirmed,
     /// CloudTrail says that somebody else started the execution.
@@ -159,6 +163,8 @@ impl FaultName {
             Self::ReadersNotListed => "ReadersNotListed",
             Self::ClosedByHand => "ClosedByHand",
             Self::Cancelled => "Cancelled",
+            Self::GranteeOutOfReach => "GranteeOutOfReach",
+            Self::PoliciesTooLong => "PoliciesTooLong",
             Self::RequesterNotConfirmed => "RequesterNotConfirmed",
             Self::RequesterMismatch => "RequesterMismatch",
         }

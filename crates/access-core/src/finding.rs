@@ -35,6 +35,20 @@ pub enum Finding {
     BypassRowSecurity,
     /// It may end the sessions of everybody who is no superuser, Latchkey's too, and so hold up its own closing.
     EndsSessions,
+    /// Who may assume which role of AWS, and under which source identity.
+    MayAssume {
+        /// The ARN of the user or role that gets the policy.
+        grantee: String,
+        /// The role's ARN.
+        role_arn: String,
+        /// The policy's name, which is the source identity.
+        policy_name: String,
+    },
+    /// Sessions of the role that live at the end go on until they expire.
+    SessionsRunOut {
+        /// At most so long, in seconds.
+        seconds: i64,
+    },
 }
 
 impl Finding {
@@ -45,10 +59,12 @@ impl Finding {
             Self::MemberOf { roles } => roles
                 .iter()
                 .any(|role| POWERFUL_ROLES.contains(&role.as_str())),
-            Self::ActedAsBy { .. } | Self::CreateRole | Self::Replication | Self::EndsSessions => {
-                true
-            }
-            Self::CreateDatabase | Self::BypassRowSecurity => false,
+            Self::ActedAsBy { .. }
+            | Self::CreateRole
+            | Self::Replication
+            | Self::EndsSessions
+            | Self::SessionsRunOut { .. } => true,
+            Self::CreateDatabase | Self::BypassRowSecurity | Self::MayAssume { .. } => false,
         }
     }
 }

@@ -14,8 +14,10 @@ use serde::{Deserialize, Serialize};
 use crate::document::Object;
 use crate::fault::{FaultName, Faults};
 
+pub mod assume_role;
 pub mod membership;
 
+pub use assume_role::{AssumeRole, LiveSessions};
 pub use membership::Membership;
 
 /// What a window gives.
@@ -29,6 +31,8 @@ pub enum Grant {
     Login,
     /// Membership of a user in a role.
     Membership(Membership),
+    /// A policy with which the requester's IAM user or role may assume one role of an account.
+    AssumeRole(AssumeRole),
 }
 
 impl Grant {
@@ -43,7 +47,16 @@ impl Grant {
     pub fn membership(&self) -> Option<&Membership> {
         match self {
             Self::Membership(membership) => Some(membership),
-            Self::Login => None,
+            Self::Login | Self::AssumeRole(_) => None,
+        }
+    }
+
+    /// The role that it lets people assume, if it is a [`Grant::AssumeRole`].
+    #[must_use]
+    pub fn assume_role(&self) -> Option<&AssumeRole> {
+        match self {
+            Self::AssumeRole(assume_role) => Some(assume_role),
+            Self::Login | Self::Membership(_) => None,
         }
     }
 
@@ -60,11 +73,12 @@ impl Grant {
         match object.optional_text("kind", faults) {
             None | Some("login") => Some(Self::Login),
             Some("membership") => Membership::read(object, faults).map(Self::Membership),
+            Some("assume-role") => AssumeRole::read(object, faults).map(Self::AssumeRole),
             Some(_) => {
                 faults.add(
                     FaultName::InvalidValue,
                     "$.kind",
-                    "give \"login\" or \"membership\"; \"login\" if absent",
+                    "give \"login\", \"membership\" or \"assume-role\"; \"login\" if absent",
                 );
                 None
             }

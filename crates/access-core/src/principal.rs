@@ -82,6 +82,11 @@ pub fn person_of<'a>(
     }
 }
 
+/// The account of an IAM role, by its ARN; `None` if it is none.
+pub(crate) fn account_of_role(arn: &str) -> Option<&str> {
+    is_role_arn(arn).then(|| Arn::read(arn).map(|arn| arn.account))?
+}
+
 /// Whether `arn` is the ARN of an IAM role of AWS.
 pub(crate) fn is_role_arn(arn: &str) -> bool {
     matches!(read_arn(arn, None), Some(Principal::Role { .. }))
@@ -108,6 +113,49 @@ pub fn clashes(people: &[Person]) -> Vec<(PersonId, PersonId)> {
 }
 
 impl Principal {
+    /// The account that it belongs to, twelve digits.
+    #[must_use]
+    pub fn account(&self) -> &str {
+        match self {
+            Self::User(arn) => Arn::read(arn).map_or("", |arn| arn.account),
+            Self::Role { account, .. } => account,
+        }
+    }
+
+    /// The name of the user or role, without its path.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::User(arn) => arn.rsplit('/').next().unwrap_or_default(),
+            Self::Role { name, .. } => name,
+        }
+    }
+
+    /// Its ARN as people know it; of a role, without its path, and with the session that alone is meant.
+    #[must_use]
+    pub fn arn(&self) -> String {
+        match self {
+            Self::User(arn) => arn.clone(),
+            Self::Role {
+                partition,
+                account,
+                name,
+                session_name,
+            } => match session_name {
+                None => format!("arn:{partition}:iam::{account}:role/{name}"),
+                Some(session) => {
+                    format!("arn:{partition}:sts::{account}:assumed-role/{name}/{session}")
+                }
+            },
+        }
+    }
+
+    /// Whether `caller`, an ARN that AWS reported, is this principal.
+    #[must_use]
+    pub fn is(&self, caller: &str) -> bool {
+        Caller::read(caller).is_some_and(|known| known.is(self))
+    }
+
     /// Reads one entry of a person's list at `path`; `None` if a fault was found.
     pub fn read(value: &Value, path: &str, faults: &mut Faults) -> Option<Self> {
         if !value.is_object() {

@@ -8,12 +8,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::break_glass::{self, BreakGlass};
-use crate::catalogue::{Database, DecideBy, Mode, Person, RoleCredential, RolePolicy, named};
+use crate::catalogue::{DecideBy, Mode, Person, RoleCredential, RolePolicy, named};
 use crate::document::Object;
 use crate::fault::{FaultName, Faults};
 use crate::grant::Grant;
 use crate::language::Language;
 use crate::names::{PersonId, RequestId, RoleName, TargetId};
+use crate::place::Place;
 use crate::principal::Principal;
 use crate::time;
 use crate::window::{Window, WindowSpec};
@@ -45,8 +46,8 @@ pub struct RequestDraft {
 /// What the catalogue says about the names in a draft; `None` where it has no such document.
 #[derive(Debug, Default, Clone)]
 pub struct Found {
-    /// The database and its version.
-    pub database: Option<(Database, i64)>,
+    /// The database or account, and its version.
+    pub place: Option<(Place, i64)>,
     /// The role's policy and its version.
     pub role: Option<(RolePolicy, i64)>,
     /// The people named by the request and the policy, with their versions.
@@ -104,8 +105,9 @@ pub struct Request {
     /// In which ways it can be decided.
     #[serde(default, skip_serializing_if = "DecideBy::takes_links")]
     pub deciding: DecideBy,
-    /// How to reach the database, pinned: closing uses this whatever the catalogue says by then.
-    pub database: Database,
+    /// Where it is, and how to get there, pinned: closing uses this whatever the catalogue says by then.
+    #[serde(flatten)]
+    pub place: Place,
     /// Who reviews it afterwards, if it is opened without approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub break_glass: Option<BreakGlass>,
@@ -383,22 +385,22 @@ impl RequestDraft {
         now: DateTime<Utc>,
         faults: &mut Faults,
     ) -> Option<Request> {
-        let database = known(
+        let place = known(
             self.target.as_ref(),
-            found.database.as_ref(),
+            found.place.as_ref(),
             FaultName::UnknownTarget,
             "$.target",
-            "choose a database that the catalogue has",
+            "choose a database or an account that the catalogue has",
             faults,
         );
-        let policy = match (&self.target, database) {
+        let policy = match (&self.target, place) {
             (Some(_), None) => None,
             _ => known(
                 self.role.as_ref(),
                 found.role.as_ref(),
                 FaultName::UnknownRole,
                 "$.role",
-                "choose a role that the catalogue has for this database",
+                "choose a role that the catalogue has for this target",
                 faults,
             ),
         };
@@ -419,9 +421,12 @@ impl RequestDraft {
                 "ask the platform team to list your IAM principals in your document: without them nothing can confirm who you are",
             );
         }
+        if let (Some((place, _)), Some((policy, _))) = (place, policy) {
+            check_kind(place, policy, faults);
+        }
         let asked_for = self.role.iter().map(RoleName::as_str);
         let granted = policy.map_or_else(Vec::new, |(policy, _)| policy.grant.roles());
-        if let Some((database, _)) = database
+        if let Some(database) = place.and_then(|(place, _)| place.database())
             && asked_for
                 .chain(granted)
                 .any(|role| role == database.opener.user || role == database.closer.user)
@@ -442,7 +447,17 @@ impl RequestDraft {
                 "ask the platform team to name your IAM user or role in your document; only that may read the window's password",
             );
         }
-        let zone = database.and_then(|(database, _)| database.time_zone);
+        if let (Some((policy, _)), Some((requester, _))) = (policy, requester)
+            && policy.grant.assume_role().is_some()
+            && requester.principals.is_empty()
+        {
+            faults.add(
+                FaultName::NoPrincipals,
+                "$.requester",
+                "ask the platform team to name your IAM user or role in your document; that is what may assume the role",
+            );
+        }
+        let zone = place.and_then(|(place, _)| place.time_zone());
         let window = self.resolve_window(zone, policy.map(|(policy, _)| policy), now, faults);
         let approvers = policy.map(|(policy, _)| self.resolve_approvers(policy, found, faults));
         let break_glass = match (&self.requester, policy) {
@@ -461,7 +476,7 @@ impl RequestDraft {
         if !faults.is_empty() {
             return None;
         }
-        let (database, database_version) = database?;
+        let (place, place_version) = place?;
         let (policy, policy_version) = policy?;
         let (requester, _) = requester?;
         let (target, role, window) = (self.target.clone()?, self.role.clone()?, window?);
@@ -472,7 +487,7 @@ impl RequestDraft {
             .fixed_end()
             .map_or(deadline, |end| deadline.min(end - least));
         let mut catalogue_versions = BTreeMap::from([
-            (format!("databases/{target}"), *database_version),
+            (format!("{}/{target}", place.folder()), *place_version),
             (format!("roles/{target}/{role}"), *policy_version),
         ]);
         catalogue_versions.extend(
@@ -507,7 +522,7 @@ impl RequestDraft {
             operators: people_of(&policy.operators, found),
             shared: policy.shared,
             deciding: policy.decide_by,
-            database: database.clone(),
+            place: place.clone(),
             break_glass,
             catalogue_versions,
         })
@@ -517,7 +532,7 @@ impl RequestDraft {
     #[must_use]
     pub fn may_ask_for(
         target: &TargetId,
-        database: &Database,
+        place: &Place,
         policy: &RolePolicy,
         requester: &Person,
         people: &[Person],
@@ -536,7 +551,7 @@ impl RequestDraft {
             .iter()
             .filter(|person| person.id == requester.id || policy.approvers.contains(&person.id));
         let found = Found {
-            database: Some((database.clone(), 0)),
+            place: Some((place.clone(), 0)),
             role: Some((policy.clone(), 0)),
             people: named
                 .map(|person| (person.id.clone(), (person.clone(), 0)))
@@ -642,6 +657,25 @@ fn people_of(ids: &[PersonId], found: &Found) -> Vec<PersonRef> {
         .filter_map(|id| found.people.get(id))
         .map(|(person, _)| PersonRef::of(person))
         .collect()
+}
+
+/// The kind of access must be one that this kind of place has.
+fn check_kind(place: &Place, policy: &RolePolicy, faults: &mut Faults) {
+    match (&policy.grant, place) {
+        (Grant::Login | Grant::Membership(_), Place::Database(_)) => {}
+        (Grant::AssumeRole(grant), Place::Account(account)) if grant.account() == account.id => {}
+        (Grant::AssumeRole(_), Place::Account(_)) => faults.add(
+            FaultName::InvalidValue,
+            "$.role",
+            "ask the platform team to mend the catalogue: the role to assume is in another account than the target",
+        ),
+        (Grant::Login | Grant::Membership(_), Place::Account(_))
+        | (Grant::AssumeRole(_), Place::Database(_)) => faults.add(
+            FaultName::InvalidValue,
+            "$.role",
+            "ask the platform team to mend the catalogue: a \"login\" or a \"membership\" belongs to a database, an \"assume-role\" to an account",
+        ),
+    }
 }
 
 fn check_limits(
@@ -795,8 +829,8 @@ pub(crate) mod tests {
             (person.id.clone(), (person, 1))
         };
         Found {
-            database: catalogue::Database::read(&database, &mut faults)
-                .map(|database| (database, 3)),
+            place: catalogue::Database::read(&database, &mut faults)
+                .map(|database| (Place::from(database), 3)),
             role: RolePolicy::read(&role, &mut faults).map(|role| (role, 7)),
             people: ["alice", "bob", "riko"].map(person).into(),
         }

@@ -8,6 +8,7 @@ use access_core::{Faults, RequestDraft};
 use serde_json::{Value, json};
 
 const DATABASE: &str = include_str!("../schemas/database.schema.json");
+const ACCOUNT: &str = include_str!("../schemas/account.schema.json");
 const ROLE: &str = include_str!("../schemas/role.schema.json");
 const PERSON: &str = include_str!("../schemas/person.schema.json");
 const REQUEST: &str = include_str!("../schemas/request.schema.json");
@@ -105,6 +106,54 @@ fn databases() {
         ("/tls", json!(false)),
     ];
     check(DATABASE, reader(Kind::Database), &sound, &changes);
+}
+
+#[test]
+fn accounts() {
+    let assumed = |name: &str| json!({"role": format!("arn:aws:iam::210987654321:role/latchkey/{name}"), "external_id": "deployment:1"});
+    let sound = [
+        json!({"account": "210987654321", "granter": assumed("granter/A"), "revoker": assumed("revoker/A"), "time_zone": "Asia/Tokyo"}),
+        json!({"account": "123456789012"}),
+    ];
+    let changes = [
+        ("/account", Value::Null),
+        ("/account", json!("21098765432")),
+        ("/account", json!(210987654321_u64)),
+        ("/granter", Value::Null),
+        ("/revoker", Value::Null),
+        (
+            "/granter",
+            json!({"role": "arn:aws:iam::210987654321:role/A"}),
+        ),
+        ("/revoker/external_id", json!("1")),
+        ("/region", json!("eu-west-1")),
+    ];
+    check(ACCOUNT, reader(Kind::Account), &sound, &changes);
+}
+
+#[test]
+fn roles_that_people_assume() {
+    let sound = json!({
+        "role": "orders-admin", "kind": "assume-role",
+        "assume_role": {"role": "arn:aws:iam::210987654321:role/latchkey/privileged/OrdersAdmin", "max_session": "PT1H", "live_sessions": "run_out"},
+        "approvers": ["alice", "bob"], "required_approvals": 1,
+        "max_duration": "PT8H", "max_ahead": "P7D", "approval_deadline": "4h", "mode": "enforce"
+    });
+    let changes = [
+        ("/kind", json!("login")),
+        ("/kind", Value::Null),
+        ("/assume_role", Value::Null),
+        (
+            "/assume_role",
+            json!("arn:aws:iam::210987654321:role/OrdersAdmin"),
+        ),
+        ("/assume_role/role", json!("OrdersAdmin")),
+        ("/assume_role/max_session", Value::Null),
+        ("/assume_role/live_sessions", json!("ignored")),
+        ("/assume_role/path", json!("/")),
+        ("/credential", json!("per_window")),
+    ];
+    check(ROLE, reader(Kind::Role), &[sound], &changes);
 }
 
 #[test]

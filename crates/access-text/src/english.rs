@@ -3,6 +3,7 @@
 use access_core::Language;
 use chrono::TimeDelta;
 
+use crate::assume_role;
 use crate::texts::{
     EndingTexts, FormTexts, GrantTexts, MessageTexts, OutcomeTexts, RequestTexts, Texts, Words,
 };
@@ -49,6 +50,14 @@ pub static ENGLISH: Texts = Texts {
         creates_databases: "May create databases.",
         replicates: "May copy the whole cluster (REPLICATION).",
         bypasses_row_security: "Sees and changes every row, whatever row-level security says.",
+        may_assume: |grantee, role_arn, name| {
+            format!("{grantee} may assume {role_arn}, with the source identity {name} only.")
+        },
+        sessions_run_out: |duration| {
+            format!(
+                "Latchkey may not change this role: sessions that live at the end go on for up to {duration}."
+            )
+        },
         ends_sessions: "May end other people's sessions, Latchkey's too, and so hold up its own closing.",
         rights: "Rights",
         and_more: |n_more| format!("{n_more} more"),
@@ -294,6 +303,8 @@ pub static ENGLISH: Texts = Texts {
             )
         },
     },
+    assume_role: assume_role::ENGLISH,
+    assume_role_run_out: assume_role::ENGLISH_RUN_OUT,
     form: FormTexts {
         heading: |role, target| format!("Open {role} on {target}?"),
         go_to_decision: "Go to your decision",
@@ -490,6 +501,7 @@ pub static ENGLISH: Texts = Texts {
                 english_choice(reviewers)
             )
         },
+        assume_it: "To assume it, run as yourself. Where it is refused, AWS may need a few minutes more:",
         read_password: "The password is in a secret that only you can read. To see it, run as yourself:",
         nothing_left: "Roles, rights, settings, functions and triggers are as they were before the window. Changed passwords and changed data do not show here. There is nothing to do.",
         left_behind: "What the window left behind (+ is new, - was there before)",
@@ -533,6 +545,7 @@ pub static ENGLISH: Texts = Texts {
         },
         failed_next: "The platform team must look at the execution of this request. If the access is still needed, file a new request.",
         close_failing_goes_on: "Latchkey keeps trying, and says so when it is closed. Do not wait for it: a person must look now.",
+        close_policies_by_hand: "To end it by hand, as an administrator of the account of each:",
         close_by_hand: "To close it by hand, as the database's administrator:",
         ask_again: "If the access is still needed, the requester can file a new request.",
     },
@@ -575,7 +588,7 @@ fn english_choice(items: &[String]) -> String {
     }
 }
 
-fn more_approvals(n_missing: usize) -> String {
+pub(crate) fn more_approvals(n_missing: usize) -> String {
     match n_missing {
         1 => "1 more approval".to_owned(),
         _ => format!("{n_missing} more approvals"),

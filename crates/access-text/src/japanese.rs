@@ -4,6 +4,7 @@ use access_core::Language;
 use chrono::{Datelike, NaiveDate, TimeDelta, Weekday};
 
 use crate::ENGLISH;
+use crate::assume_role;
 use crate::texts::{
     EndingTexts, FormTexts, GrantTexts, MessageTexts, OutcomeTexts, RequestTexts, Texts, Words,
 };
@@ -50,6 +51,16 @@ pub static JAPANESE: Texts = Texts {
         creates_databases: "データベースを作成できます。",
         replicates: "クラスター全体を複製できます（レプリケーション権限）。",
         bypasses_row_security: "行レベルセキュリティの対象外で、すべての行を参照・変更できます。",
+        may_assume: |grantee, role_arn, name| {
+            format!(
+                "{grantee} が、ソースアイデンティティ {name} を付けた場合に限り、{role_arn} を引き受けられるようになります。"
+            )
+        },
+        sessions_run_out: |duration| {
+            format!(
+                "Latchkeyはこのロールを変更できません。終了時に残っているセッションは、最長で{duration}続きます。"
+            )
+        },
         ends_sessions: "他の利用者のセッションを切断できます。Latchkey のセッションも切断できるため、自分が閉じられるのを妨げることがあります。",
         rights: "権限",
         and_more: |n_more| format!("他{n_more}件"),
@@ -297,6 +308,8 @@ pub static JAPANESE: Texts = Texts {
             )
         },
     },
+    assume_role: assume_role::JAPANESE,
+    assume_role_run_out: assume_role::JAPANESE_RUN_OUT,
     form: FormTexts {
         heading: |role, target| format!("{target} の {role} の利用を承認しますか"),
         go_to_decision: "回答欄へ移動",
@@ -496,6 +509,7 @@ pub static JAPANESE: Texts = Texts {
                 reviewers.join("、")
             )
         },
+        assume_it: "ロールを引き受けるには、ご本人の認証情報で次のコマンドを実行してください。拒否される場合は、AWSへの反映に数分かかっていることがあります。",
         read_password: "パスワードは、あなただけが読めるシークレットに保存されています。ご本人の権限で次のコマンドを実行してください：",
         nothing_left: "ロール、権限、設定、関数、トリガーは、利用開始前と同じ状態です。パスワードの変更とデータの変更は、この確認の対象外です。対応は必要ありません。",
         left_behind: "利用時間中に残された変更（+ は新しいもの、- は以前にあったもの）",
@@ -545,6 +559,7 @@ pub static JAPANESE: Texts = Texts {
         },
         failed_next: "基盤チームは、この申請の実行状況を確認してください。まだ必要な場合は、あらためて申請してください。",
         close_failing_goes_on: "Latchkeyは停止を試み続け、停止を確認した時点でお知らせします。それを待たずに、直ちに担当者が確認してください。",
+        close_policies_by_hand: "手動で終了するには、それぞれのアカウントの管理者として次のコマンドを実行してください。",
         close_by_hand: "手動で停止するには、データベース管理者として次を実行してください：",
         ask_again: "まだ必要な場合は、申請者があらためて申請してください。",
     },

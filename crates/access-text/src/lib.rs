@@ -7,6 +7,7 @@
 //! of showing ([`access_core::plain_text`]). A page never holds a link or a task token; a message holds at most the one
 //! personal link it was given.
 
+mod assume_role;
 mod ending;
 mod english;
 mod form;

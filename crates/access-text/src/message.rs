@@ -1,6 +1,7 @@
 //! The messages: plain text for e-mail, one per event and person.
 
-use access_core::Grant;
+use access_core::grant::{Membership, assume_role};
+use access_core::{AssumeRole, Finding, Grant};
 use chrono::{DateTime, Utc};
 
 use crate::moment::Moment;
@@ -51,6 +52,11 @@ pub enum Announcement {
     OpenedWithPassword {
         /// The command that reads it, for a shell.
         read_it: String,
+    },
+    /// The same of a role of AWS, to the requester.
+    OpenedToAssume {
+        /// The command that assumes it, for a shell.
+        assume_it: String,
     },
     /// The login was closed, and proved closed at this moment.
     Closed {
@@ -235,6 +241,7 @@ fn announcement(
             | Announcement::Approved
             | Announcement::Opened
             | Announcement::OpenedWithPassword { .. }
+            | Announcement::OpenedToAssume { .. }
     );
     if !will_be_open {
         text.extension = None;
@@ -244,6 +251,16 @@ fn announcement(
     let role = text.role_spelt_out(texts);
     let target = text.target.as_str();
     let moment = |at: DateTime<Utc>| Moment::new(texts, at, request.zone);
+    let (how_by_hand, by_hand) = match &request.grant {
+        Grant::Login | Grant::Membership(_) => (
+            says.close_by_hand,
+            close_by_hand(&text.role, request.grant.membership()),
+        ),
+        Grant::AssumeRole(grant) => (
+            says.close_policies_by_hand,
+            close_policies_by_hand(grant, request, now),
+        ),
+    };
     let (about, headline, next_steps) = match event {
         Announcement::Accepted => (
             (says.accepted_subject)(target),
@@ -277,12 +294,24 @@ fn announcement(
                 next(texts, std::slice::from_ref(&text.closing)),
             ]),
         ),
+        Announcement::OpenedToAssume { assume_it } => (
+            (of_grant.opened_subject)(target),
+            (of_grant.opened)(&role, target),
+            paragraphs(&[
+                format!("{}\n    {assume_it}", says.assume_it),
+                next(texts, std::slice::from_ref(&text.closing)),
+            ]),
+        ),
         Announcement::Closed { at, left_behind } => (
             (of_grant.closed_subject)(target),
             (of_grant.closed)(&role, target, &moment(*at).line()),
             paragraphs(&[
                 of_grant.closed_next.to_owned(),
-                what_was_left(texts, left_behind),
+                match request.grant {
+                    Grant::Login | Grant::Membership(_) => what_was_left(texts, left_behind),
+                    // Accounts are not compared.
+                    Grant::AssumeRole(_) => String::new(),
+                },
             ]),
         ),
         Announcement::EndedRoleStillOpen {
@@ -333,9 +362,7 @@ fn announcement(
             (of_grant.close_failing)(&role, target),
             format!(
                 "{}\n\n{}\n{}",
-                says.close_failing_goes_on,
-                says.close_by_hand,
-                close_by_hand(&text.role, &request.grant)
+                says.close_failing_goes_on, how_by_hand, by_hand
             ),
         ),
     };
@@ -572,14 +599,14 @@ fn columns_of(character: char) -> usize {
 
 /// What an administrator can paste into psql. Identifiers and literals are quoted as
 /// <https://www.postgresql.org/docs/current/sql-syntax-lexical.html> says.
-fn close_by_hand(role: &str, grant: &Grant) -> String {
+fn close_by_hand(role: &str, membership: Option<&Membership>) -> String {
     let literal = |text: &str| format!("'{}'", text.replace('\'', "''"));
-    let (mut statements, user) = match grant {
-        Grant::Login => {
+    let (mut statements, user) = match membership {
+        None => {
             let identifier = role.replace('"', "\"\"");
             (vec![format!("ALTER ROLE \"{identifier}\" NOLOGIN;")], role)
         }
-        Grant::Membership(membership) => (
+        Some(membership) => (
             vec![
                 "\\c latchkey".to_owned(),
                 format!("SELECT latchkey.close({});", literal(role)),
@@ -596,6 +623,24 @@ fn close_by_hand(role: &str, grant: &Grant) -> String {
         literal(user)
     ));
     format!("    {}", statements.join("\n    "))
+}
+
+/// The same for the policies of a window.
+fn close_policies_by_hand(grant: &AssumeRole, request: &RequestView, now: DateTime<Utc>) -> String {
+    let found = request.findings.iter().find_map(|finding| match finding {
+        Finding::MayAssume {
+            grantee,
+            policy_name,
+            ..
+        } => Some((grantee, assume_role::request_of(policy_name)?)),
+        _ => None,
+    });
+    let Some((grantee, id)) = found else {
+        return String::new();
+    };
+    let commands = assume_role::commands_to_end(grant, grantee, &id, now);
+    let lines: Vec<String> = commands.iter().map(|it| format!("    {it}")).collect();
+    lines.join("\n")
 }
 
 /// What it is about and which request, within the rules of SNS.
@@ -639,7 +684,7 @@ mod tests {
 
     #[test]
     fn the_role_is_quoted_in_the_commands() {
-        let commands = close_by_hand("o'dd \"role\"", &Grant::Login);
+        let commands = close_by_hand("o'dd \"role\"", None);
         assert!(
             commands.contains(r#"ALTER ROLE "o'dd ""role""" NOLOGIN;"#),
             "{commands}"

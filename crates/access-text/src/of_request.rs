@@ -42,7 +42,7 @@ impl RequestView {
                 None => undecided(request, narrowing),
             },
             asked: narrowing.map(|_| undecided(request, None)),
-            zone: request.database.display_zone(),
+            zone: request.place.display_zone(),
             decide_by,
             required_approvals: usize::from(request.required_approvals),
             approvers: request.approvers.iter().map(person).collect(),

@@ -5,7 +5,7 @@ use access_core::plain_text::{
     Layout, REPLACEMENT, code_points, is_neutralised, is_refused_in_names, neutralise, shorten,
 };
 use access_core::{Finding, Grant, Narrowing};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::moment::{Moment, duration, time_left};
 use crate::texts::{Given, Texts};
@@ -226,7 +226,7 @@ pub(crate) fn name(name: &str) -> String {
 
 fn given(request: &RequestView) -> Given {
     let (role, user) = match &request.grant {
-        Grant::Login => (request.role.as_str(), request.role.as_str()),
+        Grant::Login | Grant::AssumeRole(_) => (request.role.as_str(), request.role.as_str()),
         Grant::Membership(membership) => (membership.role.as_str(), membership.user.as_str()),
     };
     Given {
@@ -291,6 +291,14 @@ fn finding_text(texts: &Texts, finding: &Finding) -> FindingText {
         Finding::Replication => says.replicates.to_owned(),
         Finding::BypassRowSecurity => says.bypasses_row_security.to_owned(),
         Finding::EndsSessions => says.ends_sessions.to_owned(),
+        Finding::MayAssume {
+            grantee,
+            role_arn,
+            policy_name,
+        } => (says.may_assume)(&line(grantee), &line(role_arn), &line(policy_name)),
+        Finding::SessionsRunOut { seconds } => {
+            (says.sessions_run_out)(&duration(texts, TimeDelta::seconds(*seconds)))
+        }
     };
     FindingText {
         said,

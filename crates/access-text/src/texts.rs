@@ -3,7 +3,7 @@
 //! A language is one `static` of this type. There are no defaults, so that a language that lacks a sentence does not
 //! compile, and no templates with holes, so that a sentence that uses a wrong piece does not compile either.
 
-use access_core::{Grant, Language};
+use access_core::{Grant, Language, LiveSessions};
 use chrono::{NaiveDate, TimeDelta};
 
 /// All sentences of one language: [`crate::ENGLISH`] and [`crate::JAPANESE`].
@@ -14,6 +14,8 @@ pub struct Texts {
     pub(crate) request: RequestTexts,
     pub(crate) login: GrantTexts,
     pub(crate) membership: GrantTexts,
+    pub(crate) assume_role: GrantTexts,
+    pub(crate) assume_role_run_out: GrantTexts,
     pub(crate) form: FormTexts,
     pub(crate) ending: EndingTexts,
     pub(crate) outcome: OutcomeTexts,
@@ -35,6 +37,10 @@ impl Texts {
         match grant {
             Grant::Login => &self.login,
             Grant::Membership(_) => &self.membership,
+            Grant::AssumeRole(grant) => match grant.live_sessions {
+                LiveSessions::Denied => &self.assume_role,
+                LiveSessions::RunOut => &self.assume_role_run_out,
+            },
         }
     }
 }
@@ -78,6 +84,8 @@ pub(crate) struct RequestTexts {
     pub(crate) creates_databases: &'static str,
     pub(crate) replicates: &'static str,
     pub(crate) bypasses_row_security: &'static str,
+    pub(crate) may_assume: fn(grantee: &str, role_arn: &str, name: &str) -> String,
+    pub(crate) sessions_run_out: fn(duration: &str) -> String,
     pub(crate) ends_sessions: &'static str,
     pub(crate) rights: &'static str,
     pub(crate) and_more: fn(n_more: usize) -> String,
@@ -305,6 +313,7 @@ pub(crate) struct MessageTexts {
     pub(crate) read_password: &'static str,
     /// In the place of a new password.
     pub(crate) same_password: &'static str,
+    pub(crate) assume_it: &'static str,
     pub(crate) nothing_left: &'static str,
     pub(crate) left_behind: &'static str,
     pub(crate) left_behind_next: &'static str,
@@ -326,5 +335,6 @@ pub(crate) struct MessageTexts {
     pub(crate) failed_next: &'static str,
     pub(crate) close_failing_goes_on: &'static str,
     pub(crate) close_by_hand: &'static str,
+    pub(crate) close_policies_by_hand: &'static str,
     pub(crate) ask_again: &'static str,
 }

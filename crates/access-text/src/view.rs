@@ -157,8 +157,16 @@ impl RequestView {
     /// Whether another window of the requester is armed and covers this moment.
     #[must_use]
     pub fn goes_on_at(&self, at: DateTime<Utc>) -> bool {
-        let mut others = self.other_windows.iter();
-        others.any(|other| other.of_requester && other.start <= at && at < other.end)
+        self.others_to_go_on_from()
+            .any(|other| other.start <= at && at < other.end)
+    }
+
+    /// The requester's other windows that one goes on from. Of a role of AWS there is none: each window has sessions of its
+    /// own.
+    fn others_to_go_on_from(&self) -> impl Iterator<Item = &OtherWindow> {
+        let can_go_on = self.grant.assume_role().is_none();
+        let others = self.other_windows.iter();
+        others.filter(move |other| other.of_requester && can_go_on)
     }
 
     /// What it adds to a window of the same person that is open now, if it begins before that one ends; `None` if it is
@@ -184,9 +192,9 @@ impl RequestView {
         if is_out || self.ending.is_some() || end <= now {
             return None;
         }
-        let before = self.other_windows.iter().filter(|other| {
+        let before = self.others_to_go_on_from().filter(|other| {
             let is_open = other.start <= now && now < other.end;
-            other.of_requester && is_open && other.start <= start && start < other.end
+            is_open && other.start <= start && start < other.end
         });
         let open_until = before.map(|other| other.end).max()?;
         Some(Extension {

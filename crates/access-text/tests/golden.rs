@@ -5,7 +5,10 @@ use std::path::PathBuf;
 
 use access_core::grant::Membership;
 use access_core::overlap::{Holder, InUse};
-use access_core::{CannotApprove, FaultName, Finding, Grant, GrantedRoleName, Narrowing, RoleName};
+use access_core::{
+    AssumeRole, CannotApprove, FaultName, Finding, Grant, GrantedRoleName, LiveSessions, Narrowing,
+    RoleName,
+};
 use access_text::{
     Announcement, CannotDecide, DecisionView, Draft, ENGLISH, EndDraft, EndOffer, EndProblem,
     EndTyped, EndingView, FIELD_START, FormProblem, JAPANESE, Message, OtherWindow, Page,
@@ -901,6 +904,72 @@ fn pages_and_messages_about_a_membership() {
     ] {
         check_message(file, |texts| announce(texts, &approved, &event, later));
     }
+}
+
+/// A request for a role of AWS.
+fn for_a_role_of_aws(live_sessions: LiveSessions, request: RequestView) -> RequestView {
+    let role_arn = "arn:aws:iam::210987654321:role/latchkey/privileged/OrdersAdmin".to_owned();
+    let mut findings = vec![Finding::MayAssume {
+        grantee: "arn:aws:iam::123456789012:user/latchkey/people/dave".to_owned(),
+        role_arn: role_arn.clone(),
+        policy_name: "latchkey-r-0123456789abcdef".to_owned(),
+    }];
+    if live_sessions == LiveSessions::RunOut {
+        findings.insert(0, Finding::SessionsRunOut { seconds: 3_600 });
+    }
+    RequestView {
+        role: "orders-admin".to_owned(),
+        credential: access_core::RoleCredential::Existing,
+        findings,
+        grant: Grant::AssumeRole(AssumeRole {
+            role_arn,
+            max_session_seconds: 3_600,
+            live_sessions,
+        }),
+        ..request
+    }
+}
+
+#[test]
+fn what_is_said_of_a_role_of_aws() {
+    let (start, end) = (at("2026-11-22T10:00:03Z"), at("2026-11-22T11:30:00Z"));
+    for (live_sessions, name) in [
+        (LiveSessions::Denied, "assume_role"),
+        (LiveSessions::RunOut, "assume_role_run_out"),
+    ] {
+        let asked = for_a_role_of_aws(live_sessions, request());
+        check_page(&format!("decision_{name}"), 200, |texts| {
+            decision_page(texts, &asked, &alice(), None, now())
+        });
+        check_message(&format!("ask_{name}"), |texts| {
+            ask(texts, &asked, &alice(), LINK, now())
+        });
+        let approved = for_a_role_of_aws(live_sessions, approved());
+        check_message(&format!("closed_{name}"), |texts| {
+            announce(texts, &approved, &closed(end, &[]), end)
+        });
+    }
+    let approved = for_a_role_of_aws(LiveSessions::Denied, approved());
+    check_page("closing_assume_role", 200, |texts| {
+        settled_page(texts, &approved, &alice(), Stage::Closing, None, end)
+    });
+    let assume_it = "aws sts assume-role --role-arn 'arn:aws:iam::210987654321:role/latchkey/privileged/OrdersAdmin' --role-session-name latchkey-r-0123456789abcdef --source-identity latchkey-r-0123456789abcdef".to_owned();
+    let opened = Announcement::OpenedToAssume { assume_it };
+    check_message("opened_assume_role", |texts| {
+        announce(texts, &approved, &opened, start)
+    });
+    check_message("ends_soon_assume_role", |texts| {
+        let ten_minutes_before = at("2026-11-22T11:20:00Z");
+        announce(
+            texts,
+            &approved,
+            &Announcement::EndsSoon,
+            ten_minutes_before,
+        )
+    });
+    check_message("close_failing_assume_role", |texts| {
+        announce(texts, &approved, &Announcement::CloseFailing, end)
+    });
 }
 
 fn closed(at: DateTime<Utc>, left_behind: &[&str]) -> Announcement {

@@ -3,7 +3,8 @@
 use access_core::grant::Membership;
 use access_core::overlap::{Holder, InUse};
 use access_core::{
-    CannotApprove, FaultName, Finding, Grant, GrantedRoleName, Language, Narrowing, RoleName,
+    AssumeRole, CannotApprove, FaultName, Finding, Grant, GrantedRoleName, Language, LiveSessions,
+    Narrowing, RoleName,
 };
 use access_text::{
     Announcement, CannotDecide, DecisionView, Draft, EndDraft, EndOffer, EndProblem, EndTyped,
@@ -18,10 +19,13 @@ use chrono_tz::Tz;
 const LINK: &str = "https://latchkey.invalid/decide/1";
 
 /// Latin words that are no English: names, units of the data below, and marks that tools search for.
-const NO_ENGLISH: [&str; 14] = [
+const NO_ENGLISH: [&str; 17] = [
     "Latchkey",
     "UTC",
     "PostgreSQL",
+    "AWS",
+    "IAM",
+    "CloudTrail",
     "Asia",
     "Tokyo",
     "T",
@@ -78,6 +82,12 @@ fn findings() -> Vec<Finding> {
         Finding::Replication,
         Finding::BypassRowSecurity,
         Finding::EndsSessions,
+        Finding::SessionsRunOut { seconds: 3_600 },
+        Finding::MayAssume {
+            grantee: "hanako".to_owned(),
+            role_arn: "kanri".to_owned(),
+            policy_name: "kanri".to_owned(),
+        },
     ]
 }
 
@@ -92,8 +102,39 @@ fn others() -> Vec<OtherWindow> {
         .into()
 }
 
-/// Every state that a request can be in, with data that is Japanese.
+fn grants() -> [Grant; 4] {
+    let assume_role = |live_sessions| {
+        Grant::AssumeRole(AssumeRole {
+            role_arn: "kanri".to_owned(),
+            max_session_seconds: 3_600,
+            live_sessions,
+        })
+    };
+    [
+        Grant::Login,
+        Grant::Membership(Membership {
+            role: GrantedRoleName::new("kanri").expect("a role"),
+            user: RoleName::new("hanako").expect("a user"),
+        }),
+        assume_role(LiveSessions::Denied),
+        assume_role(LiveSessions::RunOut),
+    ]
+}
+
+/// Every state that a request of every kind can be in, with data that is Japanese.
 fn requests() -> Vec<RequestView> {
+    let of_kind = |grant: Grant| {
+        requests_for_logins()
+            .into_iter()
+            .map(move |request| RequestView {
+                grant: grant.clone(),
+                ..request
+            })
+    };
+    grants().into_iter().flat_map(of_kind).collect()
+}
+
+fn requests_for_logins() -> Vec<RequestView> {
     let fixed = WindowView::Fixed {
         start: after(60),
         end: after(120),
@@ -123,14 +164,7 @@ fn requests() -> Vec<RequestView> {
         vec![vote(taro(), false)],
     ];
     let mut requests = Vec::new();
-    let membership = Grant::Membership(Membership {
-        role: GrantedRoleName::new("kanri").expect("a role"),
-        user: RoleName::new("hanako").expect("a user"),
-    });
-    for (window, grant) in windows
-        .into_iter()
-        .flat_map(|window| [(window.clone(), Grant::Login), (window, membership.clone())])
-    {
+    for window in windows {
         for decisions in &votes {
             requests.push(RequestView {
                 request_id: "r-0123456789".to_owned(),
@@ -143,7 +177,7 @@ fn requests() -> Vec<RequestView> {
                 reviewers: None,
                 requester: person("hanako", "鈴木花子"),
                 reason: "夜間バッチの障害対応です。".to_owned(),
-                grant: grant.clone(),
+                grant: Grant::Login,
                 credential: access_core::RoleCredential::Existing,
                 window: window.clone(),
                 asked: (!decisions.is_empty()).then(|| fixed.clone()),

@@ -108,7 +108,7 @@ async fn end(handler: &Handler, mut stored: StoredRequest, ending: Ending) -> Re
                     &handler.deciding.step_functions,
                     &handler.close_window_arn,
                     &name,
-                    &id,
+                    &stored.request,
                 )
                 .await?;
                 let stored = table.request(&id).await?;
@@ -137,7 +137,7 @@ async fn tell_the_others(handler: &Handler, cancelled: &StoredRequest) -> Result
         &handler.deciding.step_functions,
         &handler.close_window_arn,
         &format!("cancel-{id}"),
-        id,
+        &cancelled.request,
     )
     .await
 }

@@ -298,10 +298,15 @@ impl Visit<'_> {
             || stored
                 .window
                 .is_some_and(|window| window.end() <= self.now());
+        let is_ahead = stored
+            .window
+            .is_some_and(|window| self.now() < window.start());
         match stored.status {
             Status::Pending | Status::Expired => Stage::Waiting,
             Status::Approved => Stage::Approved,
             Status::Open if is_over => Stage::Closing,
+            // A policy is written before the start that it holds.
+            Status::Open if is_ahead => Stage::Approved,
             Status::Open => Stage::Open,
             Status::Ended => Stage::EndedRoleStillOpen,
             Status::Closed => Stage::Closed,

@@ -162,7 +162,7 @@ impl Answer {
                 "say why you reject it",
             );
         }
-        let zone = Some(stored.request.database.display_zone());
+        let zone = Some(stored.request.place.display_zone());
         let mut read_time =
             |field: &'static str, object: &mut Object<'_>| -> Option<DateTime<Utc>> {
                 let text = object.optional_text(field, faults)?;

@@ -3,9 +3,9 @@
 use access_aws::Error;
 use access_aws::catalogue::Catalogue;
 use access_aws::table::Table;
-use access_contract::payload::{Answer, ComputeWait, Outcome};
+use access_contract::payload::{Answer, ComputeWait, Outcome, PlaceName};
 use access_contract::record::{By, Event};
-use access_core::{Faults, RequestDraft, RequestId, RequesterProof, break_glass};
+use access_core::{Faults, Place, RequestDraft, RequestId, RequesterProof, break_glass};
 use chrono::{DateTime, Utc};
 use lambda_shell::{Failure, Invocation};
 use serde_json::Value;
@@ -13,6 +13,7 @@ use serde_json::Value;
 pub(crate) struct Handler {
     pub(crate) catalogue: Catalogue,
     pub(crate) table: Table,
+    pub(crate) iam_settles_within_seconds: i64,
     pub(crate) now: fn() -> DateTime<Utc>,
 }
 
@@ -71,7 +72,10 @@ impl Handler {
                 self.table.create_dry_run(&request).await?;
             }
             tracing::info!(%request_id, target = %request.target, requester = %request.requester.id, "dry run");
-            return Ok(Outcome::TakenForDryRun { request_id });
+            return Ok(Outcome::TakenForDryRun {
+                request_id,
+                place: PlaceName::of(&request.place),
+            });
         }
         let created = if was_asked {
             self.table.create_asked_request(&request).await?
@@ -88,6 +92,12 @@ impl Handler {
         Ok(Outcome::Accepted {
             request_id,
             decide_within_seconds: (decide_by - now).num_seconds().max(1),
+            place: PlaceName::of(&request.place),
+            opens_ahead_seconds: match request.place {
+                Place::Database(_) => 0,
+                // IAM needs a while until a policy holds everywhere, and a policy holds its own start.
+                Place::Account(_) => self.iam_settles_within_seconds,
+            },
         })
     }
 

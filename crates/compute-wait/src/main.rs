@@ -1,7 +1,7 @@
 //! compute-wait: takes a request in, or says everything that is wrong with it.
 
 use access_aws::catalogue::Catalogue;
-use access_aws::clients::{environment, sdk_config};
+use access_aws::clients::{environment, environment_seconds, sdk_config};
 use access_aws::table::{Recorder, Table};
 use access_contract::record::Part;
 use lambda_shell::RuntimeError;
@@ -26,6 +26,8 @@ async fn main() -> Result<(), RuntimeError> {
                 chrono::Utc::now,
             )?,
         ),
+        iam_settles_within_seconds: environment_seconds("LATCHKEY_IAM_SETTLES_WITHIN_SECONDS")?
+            .num_seconds(),
         now: chrono::Utc::now,
     };
     lambda_shell::serve(|invocation| handler.handle(invocation)).await

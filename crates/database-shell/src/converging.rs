@@ -200,14 +200,14 @@ impl OpenableRole for RoleToOpen<'_> {
     async fn open(&self, until: DateTime<Utc>) -> Result<bool, Error> {
         let role = self.to_close.role.as_str();
         let connection = self.connection;
-        let opened = match (self.grant, self.password) {
-            (Grant::Login, Some(password)) => {
+        let opened = match (self.grant.membership(), self.password) {
+            (None, Some(password)) => {
                 connection
                     .open_login_with_password(role, until, password)
                     .await
             }
-            (Grant::Login, None) => connection.open_login(role, until).await,
-            (Grant::Membership(membership), _) => {
+            (None, None) => connection.open_login(role, until).await,
+            (Some(membership), _) => {
                 let (granted, user) = (membership.role.as_str(), membership.user.as_str());
                 connection.open_membership(role, granted, user, until).await
             }

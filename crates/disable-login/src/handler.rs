@@ -4,16 +4,17 @@ use std::time::Duration;
 
 use access_aws::table::{Closing, FactsTaken, StoredRequest, Table};
 use access_aws::window_secret::WindowSecrets;
-use access_contract::payload::{Answer, DisableLogin, Outcome};
+use access_contract::payload::{Answer, DisableLogin, Outcome, PlaceName};
 use access_contract::{ErrorName, Status};
 use access_core::converge::carry_out::{self, Closing as Closed};
-use access_core::{LeftBehind, RequestId, time};
+use access_core::{Database, LeftBehind, RequestId, time};
 use access_postgres::{ProofOfClosing, SystemIdentifier};
 use chrono::{DateTime, Utc};
 use database_shell::{Reach, RoleToClose, WindowsInTable};
 use lambda_shell::{Failure, Invocation, Unit};
 use serde_json::Value;
 use tokio::time::timeout;
+use window_shell::ToClose;
 
 /// How long one call tries to prove the closing. The state machine calls again and again; the
 /// function's time limit in `template.yaml` leaves room around this.
@@ -35,22 +36,18 @@ pub(crate) struct Handler {
 
 impl Handler {
     pub(crate) async fn handle(&self, invocation: Invocation) -> Result<Value, Failure> {
-        let answer = match lambda_shell::read(invocation.payload)? {
+        let (id, outcome) = match lambda_shell::read(invocation.payload)? {
             DisableLogin::Close(step) => {
-                let id = &step.request_id;
-                let outcome = match self.close(id).await? {
-                    Outcome::NothingToClose => self.cancelled(id).await?,
-                    outcome => outcome,
-                };
-                answer(id, outcome)
+                let outcome = self.close(&step.request_id).await?;
+                (step.request_id, outcome)
             }
             DisableLogin::EndEarly(step) => {
-                let id = &step.request_id;
-                answer(
-                    id,
-                    self.end_early(id, "the state machine: it could not be opened")
-                        .await?,
-                )
+                let by = "the state machine: it could not be opened";
+                window_shell::end_early(&self.table, &step.request_id, by, (self.now)())
+                    .await
+                    .map_err(aws)?;
+                let outcome = self.close(&step.request_id).await?;
+                (step.request_id, window_shell::nothing_if_cancelled(outcome))
             }
             DisableLogin::ExecutionEnded {
                 execution_arn,
@@ -59,78 +56,36 @@ impl Handler {
                 ..
             } => {
                 let id = RequestId::of_execution(&execution_arn, started_at_millis);
-                let outcome = self.execution_ended(&id, &status).await?;
-                answer(&id, outcome)
+                let is_ended =
+                    window_shell::end_with_execution(&self.table, &id, &status, (self.now)())
+                        .await
+                        .map_err(aws)?;
+                let outcome = if is_ended {
+                    window_shell::nothing_if_cancelled(self.close(&id).await?)
+                } else {
+                    Outcome::NothingToClose
+                };
+                (id, outcome)
             }
         };
-        lambda_shell::write(&answer)
-    }
-
-    /// That there is nothing to close because the request was cancelled, which people should hear.
-    async fn cancelled(&self, id: &RequestId) -> Result<Outcome, Failure> {
-        let stored = self.table.request(id).await.map_err(aws)?;
-        Ok(match stored.status {
-            Status::Cancelled => Outcome::Cancelled,
-            _ => Outcome::NothingToClose,
+        lambda_shell::write(&Answer {
+            request_id: Some(id),
+            ..Answer::from(outcome)
         })
-    }
-
-    /// An execution that has ended looks after nothing any more: its window ends with it.
-    async fn execution_ended(&self, id: &RequestId, status: &str) -> Result<Outcome, Failure> {
-        match self.table.request(id).await {
-            Ok(stored)
-                if matches!(
-                    stored.status,
-                    Status::Pending | Status::Approved | Status::Open
-                ) =>
-            {
-                self.end_early(id, &format!("the execution is {status}"))
-                    .await
-            }
-            Ok(_) => Ok(Outcome::NothingToClose),
-            // A request that was refused at once is not in the table.
-            Err(error) if error.name() == ErrorName::RequestNotFound => Ok(Outcome::NothingToClose),
-            Err(error) => Err(aws(error)),
-        }
-    }
-
-    /// Ends a window now, whatever became of its opening, and closes.
-    async fn end_early(&self, id: &RequestId, by: &str) -> Result<Outcome, Failure> {
-        // While it is not armed nothing can be open, and after this nothing can arm it.
-        self.table.record_refusal(id, &[]).await.map_err(aws)?;
-        let stored = self.table.request(id).await.map_err(aws)?;
-        if stored.status != Status::Open {
-            return self.close(id).await;
-        }
-        self.table
-            .end_early(&stored.request, by, (self.now)())
-            .await
-            .map_err(aws)?;
-        self.close(id).await
     }
 
     /// Closes the role if this window is over and no other one covers now.
     async fn close(&self, id: &RequestId) -> Result<Outcome, Failure> {
         let invoked_at = (self.now)();
-        let stored = self.table.request(id).await.map_err(aws)?;
-        match stored.status {
-            Status::Open => {}
-            Status::Ended | Status::Closed => {
-                return Ok(stored.closing.as_ref().map_or(Outcome::Closed, outcome));
-            }
-            Status::Refused | Status::Rejected | Status::Expired | Status::Cancelled => {
-                return Ok(Outcome::NothingToClose);
-            }
-            Status::Pending | Status::Approved => {
-                return Err(Failure::new(
-                    ErrorName::RequestConflict,
-                    format!(
-                        "request {id} is {}; there is nothing to close",
-                        stored.status.as_str()
-                    ),
-                ));
-            }
-        }
+        let stored = match window_shell::to_close(&self.table, id).await.map_err(aws)? {
+            ToClose::Window(stored) => stored,
+            ToClose::Answer(outcome) => return Ok(outcome),
+        };
+        let Some(at) = stored.request.place.database() else {
+            return Ok(Outcome::Elsewhere {
+                place: PlaceName::of(&stored.request.place),
+            });
+        };
         let request = &stored.request;
         let list = WindowsInTable::new(
             &self.table,
@@ -141,8 +96,8 @@ impl Handler {
         );
         let role = RoleToClose {
             reach: &self.reach,
-            database: &request.database,
-            login: &request.database.closer,
+            database: at,
+            login: &at.closer,
             role: &request.role,
             // Where the role was opened, whatever the catalogue says by now.
             system_identifier: pinned_server(&stored)?,
@@ -175,9 +130,9 @@ impl Handler {
             }
             Closed::Proved(proof) => proved(id, &proof, invoked_at),
         };
-        let mut left_behind = self.left_behind(&stored).await;
+        let mut left_behind = self.left_behind(&stored, at).await;
         if closing.open_until.is_none() && !stored.request.credential.is_existing() {
-            let kept = timeout(PASSWORD_LIMIT, self.password_kept(&stored)).await;
+            let kept = timeout(PASSWORD_LIMIT, self.password_kept(&stored, at)).await;
             left_behind.lines.extend(kept.ok().flatten());
         }
         let closing = Closing {
@@ -203,14 +158,14 @@ impl Handler {
             .await
             .map_err(aws)?;
         self.forget_password(stored).await;
-        Ok(outcome(closing))
+        Ok(window_shell::outcome(closing))
     }
 
     /// What differs from before the window. That it cannot be found out is an answer too, and never a failure: the
     /// role is closed whatever comes of this.
-    async fn left_behind(&self, stored: &StoredRequest) -> LeftBehind {
+    async fn left_behind(&self, stored: &StoredRequest, at: &Database) -> LeftBehind {
         let id = &stored.request.request_id;
-        let left_behind = match timeout(FACTS_LIMIT, self.compare(stored)).await {
+        let left_behind = match timeout(FACTS_LIMIT, self.compare(stored, at)).await {
             Ok(Ok(left_behind)) => left_behind,
             Ok(Err(error)) => {
                 tracing::error!(request_id = %id, "not compared with before the window: {error}");
@@ -222,17 +177,18 @@ impl Handler {
         left_behind
     }
 
-    async fn compare(&self, stored: &StoredRequest) -> Result<LeftBehind, database_shell::Error> {
+    async fn compare(
+        &self,
+        stored: &StoredRequest,
+        at: &Database,
+    ) -> Result<LeftBehind, database_shell::Error> {
         let request = &stored.request;
         let id = &request.request_id;
         let Some(before) = self.table.facts(id, FactsTaken::Before).await? else {
             return Ok(LeftBehind::not_compared("facts before were not taken"));
         };
         let taken_at = (self.now)();
-        let located = self
-            .reach
-            .locate(&request.database, &request.database.closer)
-            .await?;
+        let located = self.reach.locate(at, &at.closer).await?;
         let after = located.facts(FACTS_LIMIT / 2).await?;
         let keeping = self
             .table
@@ -245,13 +201,10 @@ impl Handler {
 
     /// That the window's password could not be taken away, if so. Nobody can log in with it, since LOGIN is gone, and the
     /// next window sets another one; but the database's owner should know.
-    async fn password_kept(&self, stored: &StoredRequest) -> Option<String> {
+    async fn password_kept(&self, stored: &StoredRequest, at: &Database) -> Option<String> {
         let request = &stored.request;
         let looked = async {
-            let located = self
-                .reach
-                .locate(&request.database, &request.database.closer)
-                .await?;
+            let located = self.reach.locate(at, &at.closer).await?;
             let connection = located.connect().await?;
             let standing = connection.standing_password(request.role.as_str()).await?;
             connection.end().await;
@@ -296,13 +249,6 @@ impl Handler {
     }
 }
 
-fn answer(id: &RequestId, outcome: Outcome) -> Answer {
-    Answer {
-        request_id: Some(id.clone()),
-        ..Answer::from(outcome)
-    }
-}
-
 /// Where the window was opened; `None` if its request was never checked.
 fn pinned_server(stored: &StoredRequest) -> Result<Option<SystemIdentifier>, Failure> {
     let pinned = stored
@@ -339,15 +285,6 @@ fn proved(id: &RequestId, proof: &ProofOfClosing, invoked_at: DateTime<Utc>) -> 
         open_until: None,
         left_behind: Vec::new(),
         n_grave: 0,
-    }
-}
-
-fn outcome(closing: &Closing) -> Outcome {
-    match closing.open_until {
-        Some(until) => Outcome::EndedRoleStillOpen {
-            open_until: time::to_wait_timestamp(until),
-        },
-        None => Outcome::Closed,
     }
 }
 

@@ -1,25 +1,22 @@
 //! Preflight, and converge with the right to open.
 
-use access_aws::catalogue::Catalogue;
 use access_aws::schedule::EndSchedules;
-use access_aws::seal::SealingKey;
-use access_aws::table::{FactsTaken, ServerPin, StoredRequest, Table};
+use access_aws::table::{FactsTaken, ServerPin, StoredRequest};
 use access_aws::window_secret::WindowSecretMaker;
 use access_contract::dry_run::{DryRun, Resolved};
 use access_contract::payload::{Answer, EnableLogin, Outcome};
-use access_contract::{ErrorName, Status, seal};
+use access_contract::{ErrorName, Status};
 use access_core::converge::carry_out::{self, Opening};
-use access_core::eligibility::{self, Eligible};
-use access_core::overlap::{self, InUse};
 use access_core::{
-    Fault, FaultName, Finding, Grant, Request, RequestId, Vote, Window, WindowSpec, break_glass,
-    decision, finding, time,
+    Database, Fault, FaultName, Finding, Grant, Request, RequestId, Window, WindowSpec, finding,
+    time,
 };
 use access_postgres::{Connection, RolePowers, RoleState, SystemIdentifier, WindowPassword};
 use chrono::{DateTime, Duration, Utc};
 use database_shell::{Located, Reach, RoleToClose, RoleToOpen, WindowsInTable, login_seen};
-use lambda_shell::{Failure, Invocation, Unit};
+use lambda_shell::{Failure, Invocation};
 use serde_json::Value;
+use window_shell::{Admission, Admitted, ToOpen, over};
 
 use crate::credential::{self, HandedOver};
 use crate::membership;
@@ -28,9 +25,6 @@ use crate::plan;
 /// How long what was given is tried to be taken back, if it must not stand. Others go on after that.
 const TAKE_BACK_DEADLINE: std::time::Duration = std::time::Duration::from_secs(20);
 
-/// How often arming starts over because other windows of the role are armed at the same time.
-const MAX_ARMING_ROUNDS: usize = 10;
-
 /// When to look again whether a closing that goes on is done.
 const BETWEEN_LOOKS: Duration = Duration::seconds(2);
 
@@ -38,13 +32,10 @@ const BETWEEN_LOOKS: Duration = Duration::seconds(2);
 const FACTS_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
 
 pub(crate) struct Handler {
-    pub(crate) catalogue: Catalogue,
-    pub(crate) table: Table,
-    pub(crate) vote_key: SealingKey,
+    pub(crate) admission: Admission,
     pub(crate) end_schedules: EndSchedules,
     pub(crate) window_secrets: WindowSecretMaker,
     pub(crate) reach: Reach,
-    pub(crate) deployment: String,
     pub(crate) now: fn() -> DateTime<Utc>,
 }
 
@@ -60,12 +51,13 @@ impl Handler {
 
     /// Could this request be opened? Changes nothing in the database.
     async fn preflight(&self, id: &RequestId) -> Result<Outcome, Failure> {
-        let stored = self.table.request(id).await.map_err(aws)?;
+        let stored = self.admission.table.request(id).await.map_err(aws)?;
         let checked = self.check(&stored.request).await?;
         let Some((pin, findings)) = checked.seen.filter(|_| checked.faults.is_empty()) else {
             return self.refuse(id, checked.faults).await;
         };
-        self.table
+        self.admission
+            .table
             .pin_server(id, &pin, &findings)
             .await
             .map_err(aws)?;
@@ -76,9 +68,11 @@ impl Handler {
 
     /// What preflight would say of a dry run, and what would be done. No step takes its row for a request.
     async fn dry_run(&self, id: &RequestId) -> Result<Outcome, Failure> {
-        let request = self.table.dry_run(id).await.map_err(aws)?;
+        let request = self.admission.table.dry_run(id).await.map_err(aws)?;
+        let at = database_of(&request)?;
         let checked = self.check(&request).await?;
         let windows = self
+            .admission
             .table
             .windows(&request.target, &request.role)
             .await
@@ -86,7 +80,7 @@ impl Handler {
         let window = request.window.approved_at((self.now)());
         tracing::info!(dry_run = %id, n_faults = checked.faults.len(), "dry run answered");
         Ok(Outcome::DryRun(Box::new(DryRun {
-            plan: plan::of(&request, window, windows.rows),
+            plan: plan::of(&request, at, window, windows.rows),
             request: Resolved::from(&request),
             window_if_approved_now: window,
             faults: checked.faults,
@@ -99,11 +93,8 @@ impl Handler {
 
     /// Everything that stands in the way of opening `request`, and what its approvers should know.
     async fn check(&self, request: &Request) -> Result<Checked, Failure> {
-        let located = self
-            .reach
-            .locate(&request.database, &request.database.opener)
-            .await
-            .map_err(database)?;
+        let at = database_of(request)?;
+        let located = self.reach.locate(at, &at.opener).await.map_err(database)?;
         let connection = located.connect().await.map_err(database)?;
         let server = connection.server().await.map_err(postgres)?;
         let state = match connection.role_state(request.role.as_str()).await {
@@ -127,7 +118,11 @@ impl Handler {
         }
         // Whoever asks for as soon as it is approved means now.
         if let Some(window) = request.window.approved_at((self.now)())
-            && let Some(in_use) = self.in_use(request, window).await?
+            && let Some(in_use) = self
+                .admission
+                .in_use(request, window)
+                .await
+                .map_err(admission)?
         {
             faults.push(in_use.fault());
         }
@@ -149,84 +144,18 @@ impl Handler {
 
     /// Opens the role for its window, if people approved it and the window covers now.
     async fn open(&self, id: &RequestId) -> Result<Outcome, Failure> {
-        let stored = self.table.request(id).await.map_err(aws)?;
-        let window = match (stored.status, stored.window) {
-            (Status::Approved | Status::Open, Some(window)) => window,
-            (Status::Cancelled, _) => return Ok(Outcome::Cancelled),
-            (Status::Refused, _) => {
-                return Ok(Outcome::Refused {
-                    faults: stored.refusal,
-                });
-            }
-            (Status::Closed | Status::Ended, _) => {
-                return Ok(Outcome::Refused {
-                    faults: vec![over()],
-                });
-            }
-            (status, _) => {
-                return Err(Failure::new(
-                    ErrorName::RequestConflict,
-                    format!(
-                        "request {id} is {}; only an approved one is opened",
-                        status.as_str()
-                    ),
-                ));
-            }
+        let to_open = match self.admission.admit(id, Duration::zero()).await {
+            Ok(Admitted::Open(to_open)) => to_open,
+            Ok(Admitted::Answer(outcome)) => return Ok(outcome),
+            Err(error) => return Err(admission(error)),
         };
-        let now = (self.now)();
-        if now < window.start() {
-            return Ok(Outcome::NotYet {
-                wait_until: time::to_wait_timestamp(window.start()),
-            });
-        }
-        if now >= window.end() {
-            return self.refuse(id, vec![over()]).await;
-        }
-        let votes = self.verified_votes(&stored).await?;
-        if !is_proved_approved(&stored.request, &votes, window) {
-            tracing::error!(request_id = %id, "the recorded votes do not prove the approval");
-            let message = "ask again: the recorded votes do not prove that enough people approved this request";
-            return self
-                .refuse(id, vec![Fault::new(FaultName::NotApproved, "$", message)])
-                .await;
-        }
-        if stored.request.requester_proof.is_claim()
-            && self.table.confirmation(id).await.map_err(aws)?.is_none()
-        {
-            tracing::error!(request_id = %id, "nothing confirms the requester");
-            let message = "ask again through the front door, POST /requests: nothing confirms who made this request";
-            return self
-                .refuse(
-                    id,
-                    vec![Fault::new(
-                        FaultName::RequesterNotConfirmed,
-                        "$.requester",
-                        message,
-                    )],
-                )
-                .await;
-        }
-        let found = self
-            .catalogue
-            .find_again(&stored.request)
-            .await
-            .map_err(aws)?;
-        let eligible = eligibility::check_again(&stored.request, &votes, window, &found);
-        let Eligible {
-            request: stricter,
+        let ToOpen {
+            stored,
+            stricter,
             window,
-        } = match eligible {
-            Ok(eligible) => eligible,
-            Err(faults) => return self.refuse(id, faults).await,
-        };
-        if now >= window.end() {
-            return self.refuse(id, vec![over()]).await;
-        }
-        let located = self
-            .reach
-            .locate(&stored.request.database, &stored.request.database.opener)
-            .await
-            .map_err(database)?;
+        } = *to_open;
+        let at = database_of(&stored.request)?;
+        let located = self.reach.locate(at, &at.opener).await.map_err(database)?;
         let connection = located.connect().await.map_err(database)?;
         let pinned = pinned_server(&stored)?;
         connection
@@ -256,12 +185,16 @@ impl Handler {
             return self.refuse(id, faults).await;
         }
         if stored.status == Status::Approved
-            && let Some(refused) = self.arm(&stricter, window).await?
+            && let Some(refused) = self
+                .admission
+                .arm(&stricter, window)
+                .await
+                .map_err(admission)?
         {
             return Ok(refused);
         }
         self.end_schedules
-            .arm(id, window.end())
+            .arm(&stored.request, window.end())
             .await
             .map_err(aws)?;
         self.keep_facts_before(&stored, &located).await;
@@ -299,85 +232,6 @@ impl Handler {
         Ok(outcome)
     }
 
-    /// Arms the window, unless somebody else has the role in that time: of two who come at the same instant, one is
-    /// counted first, and the other sees it. `None` if it is armed.
-    async fn arm(&self, request: &Request, window: Window) -> Result<Option<Outcome>, Failure> {
-        let id = &request.request_id;
-        for _ in 0..MAX_ARMING_ROUNDS {
-            let n_armed = self
-                .table
-                .n_armed(&request.target, &request.role)
-                .await
-                .map_err(aws)?;
-            if let Some(in_use) = self.in_use(request, window).await? {
-                return self.refuse(id, vec![in_use.fault()]).await.map(Some);
-            }
-            if request.break_glass.is_some()
-                && let Some(unreviewed) = self
-                    .table
-                    .missing_review(&request.requester.id)
-                    .await
-                    .map_err(aws)?
-                && unreviewed != *id
-            {
-                let fault = break_glass::review_is_missing(&unreviewed);
-                return self.refuse(id, vec![fault]).await.map(Some);
-            }
-            let is_armed = self
-                .table
-                .arm(request, window, n_armed)
-                .await
-                .map_err(aws)?;
-            if is_armed {
-                self.measure_broken_glass(request);
-                return Ok(None);
-            }
-            match self.table.request(id).await.map_err(aws)?.status {
-                Status::Approved => {}
-                Status::Open => return Ok(None),
-                _ => {
-                    return Ok(Some(Outcome::Refused {
-                        faults: vec![over()],
-                    }));
-                }
-            }
-        }
-        Err(Failure::new(
-            ErrorName::Internal,
-            format!(
-                "other windows of role {:?} came in between all the time",
-                request.role.as_str()
-            ),
-        ))
-    }
-
-    /// Each window without approval raises an alarm.
-    fn measure_broken_glass(&self, request: &Request) {
-        if request.break_glass.is_some() {
-            lambda_shell::metrics(
-                &self.deployment,
-                &[("GlassBroken", Unit::Count, 1.0)],
-                (self.now)().timestamp_millis(),
-            );
-        }
-    }
-
-    /// Whether somebody else has the role during `window`.
-    async fn in_use(&self, request: &Request, window: Window) -> Result<Option<InUse>, Failure> {
-        let windows = self
-            .table
-            .windows(&request.target, &request.role)
-            .await
-            .map_err(aws)?;
-        let now = (self.now)();
-        Ok(overlap::in_use_by_another(
-            request,
-            &windows.rows,
-            window,
-            now,
-        ))
-    }
-
     /// Takes the facts with which those after the window will be compared. Without them the closing says so, but the
     /// role is opened all the same: whoever waits for it has an outage.
     async fn keep_facts_before(&self, stored: &StoredRequest, located: &Located<'_>) {
@@ -400,10 +254,19 @@ impl Handler {
     ) -> Result<(), database_shell::Error> {
         let request = &stored.request;
         let id = &request.request_id;
-        if self.table.has_facts(id, FactsTaken::Before).await? {
+        if self
+            .admission
+            .table
+            .has_facts(id, FactsTaken::Before)
+            .await?
+        {
             return Ok(());
         }
-        let windows = self.table.windows(&request.target, &request.role).await?;
+        let windows = self
+            .admission
+            .table
+            .windows(&request.target, &request.role)
+            .await?;
         if windows
             .rows
             .iter()
@@ -415,7 +278,8 @@ impl Handler {
         let taken_at = (self.now)();
         // Leaves time to write them.
         let facts = located.facts(FACTS_LIMIT * 4 / 5).await?;
-        self.table
+        self.admission
+            .table
             .keep_facts(id, FactsTaken::Before, &facts, taken_at)
             .await?;
         Ok(())
@@ -430,6 +294,7 @@ impl Handler {
     ) -> Result<HandedOver, Failure> {
         let request = &stored.request;
         let windows = self
+            .admission
             .table
             .windows(&request.target, &request.role)
             .await
@@ -466,9 +331,10 @@ impl Handler {
         password: Option<&WindowPassword>,
     ) -> Result<Outcome, Failure> {
         let request = &stored.request;
+        let at = database_of(request)?;
         let id = &request.request_id;
         let list = WindowsInTable::new(
-            &self.table,
+            &self.admission.table,
             &request.target,
             &request.role,
             id.as_str(),
@@ -477,8 +343,8 @@ impl Handler {
         let role = RoleToOpen {
             to_close: RoleToClose {
                 reach: &self.reach,
-                database: &request.database,
-                login: &request.database.opener,
+                database: at,
+                login: &at.opener,
                 role: &request.role,
                 system_identifier: Some(pinned),
                 role_oid: stored.server.as_ref().map(|pin| pin.role_oid),
@@ -521,30 +387,6 @@ impl Handler {
         }
     }
 
-    /// The votes whose seal KMS verifies: only they count.
-    async fn verified_votes(&self, stored: &StoredRequest) -> Result<Vec<Vote>, Failure> {
-        let request = &stored.request;
-        let mut votes = Vec::new();
-        for sealed in self.table.votes(&request.request_id).await.map_err(aws)? {
-            let sealed_text = match request.break_glass {
-                Some(_) => seal::break_glass_text,
-                None => seal::sealed_text,
-            };
-            let text = sealed_text(&request.request_id, &stored.digest, &sealed.vote);
-            if self
-                .vote_key
-                .verify(&text, &seal::decode(&sealed.seal))
-                .await
-                .map_err(aws)?
-            {
-                votes.push(sealed.vote);
-            } else {
-                tracing::error!(request_id = %request.request_id, approver = %sealed.vote.approver, "vote with a wrong seal");
-            }
-        }
-        Ok(votes)
-    }
-
     /// What the database refuses for good becomes an answer to the requester; the rest is a failure.
     async fn refuse_or_fail(
         &self,
@@ -556,9 +398,7 @@ impl Handler {
     }
 
     async fn refuse(&self, id: &RequestId, faults: Vec<Fault>) -> Result<Outcome, Failure> {
-        self.table.record_refusal(id, &faults).await.map_err(aws)?;
-        tracing::info!(request_id = %id, n_faults = faults.len(), "request refused");
-        Ok(Outcome::Refused { faults })
+        self.admission.refuse(id, faults).await.map_err(admission)
     }
 }
 
@@ -587,11 +427,14 @@ fn fault_or_failure(error: access_postgres::Error) -> Result<Fault, Failure> {
     Ok(Fault::new(name, "$.role", error.to_string()))
 }
 
-/// Whether these votes leave `window`, or more; neither the recorded decision nor the callback is believed. A window that
-/// was armed may be shorter than they left it.
-fn is_proved_approved(request: &Request, votes: &[Vote], window: Window) -> bool {
-    let decision = decision::tally(request, votes, request.decide_by);
-    decision::approved_window(request, votes, &decision).is_some_and(|left| left.contains(&window))
+/// The database of a request; grant-policy opens what is at other places.
+fn database_of(request: &Request) -> Result<&Database, Failure> {
+    request.place.database().ok_or_else(|| {
+        Failure::new(
+            ErrorName::RequestConflict,
+            format!("request {} is not about a database", request.request_id),
+        )
+    })
 }
 
 /// The server that preflight saw.
@@ -765,24 +608,17 @@ fn open_outside_windows() -> Fault {
     )
 }
 
-fn over() -> Fault {
-    Fault::new(
-        FaultName::WindowOver,
-        "$",
-        "ask again: the window was over before it could be opened",
-    )
-}
-
 fn closed_by_hand(grant: &Grant) -> Fault {
-    let message = match grant {
-        Grant::Login => {
-            "ask the database's owner: somebody took LOGIN from this role while a window was open"
-        }
-        Grant::Membership(_) => {
-            "ask the database's owner: somebody revoked this membership while a window was open"
-        }
+    let message = if grant.membership().is_some() {
+        "ask the database's owner: somebody revoked this membership while a window was open"
+    } else {
+        "ask the database's owner: somebody took LOGIN from this role while a window was open"
     };
     Fault::new(FaultName::ClosedByHand, "$.role", message)
+}
+
+fn admission(error: window_shell::Error) -> Failure {
+    Failure::new(error.name(), error.to_string())
 }
 
 pub(crate) fn aws(error: access_aws::Error) -> Failure {

@@ -9,6 +9,7 @@ use access_aws::window_secret::{WindowSecretMaker, WindowSecrets};
 use access_contract::record::Part;
 use database_shell::Reach;
 use lambda_shell::RuntimeError;
+use window_shell::Admission;
 
 mod credential;
 mod handler;
@@ -20,23 +21,27 @@ async fn main() -> Result<(), RuntimeError> {
     lambda_shell::start_logging();
     let config = sdk_config()?;
     let handler = handler::Handler {
-        catalogue: Catalogue::new(
-            aws_sdk_ssm::Client::new(&config),
-            environment("LATCHKEY_CATALOGUE_PREFIX")?,
-        ),
-        table: Table::new(
-            &config,
-            environment("LATCHKEY_TABLE")?,
-            Recorder::new(
-                Part::EnableLogin,
-                &environment("LATCHKEY_RECORD_DAYS")?,
-                chrono::Utc::now,
-            )?,
-        ),
-        vote_key: SealingKey::new(
-            aws_sdk_kms::Client::new(&config),
-            environment("LATCHKEY_VOTE_KEY_ARN")?,
-        ),
+        admission: Admission {
+            catalogue: Catalogue::new(
+                aws_sdk_ssm::Client::new(&config),
+                environment("LATCHKEY_CATALOGUE_PREFIX")?,
+            ),
+            table: Table::new(
+                &config,
+                environment("LATCHKEY_TABLE")?,
+                Recorder::new(
+                    Part::EnableLogin,
+                    &environment("LATCHKEY_RECORD_DAYS")?,
+                    chrono::Utc::now,
+                )?,
+            ),
+            vote_key: SealingKey::new(
+                aws_sdk_kms::Client::new(&config),
+                environment("LATCHKEY_VOTE_KEY_ARN")?,
+            ),
+            deployment: environment("LATCHKEY_DEPLOYMENT")?,
+            now: chrono::Utc::now,
+        },
         end_schedules: EndSchedules::new(
             aws_sdk_scheduler::Client::new(&config),
             Settings {
@@ -55,7 +60,6 @@ async fn main() -> Result<(), RuntimeError> {
             environment("LATCHKEY_OWN_ROLE_ARN")?,
         ),
         reach: Reach::new(&config),
-        deployment: environment("LATCHKEY_DEPLOYMENT")?,
         now: chrono::Utc::now,
     };
     lambda_shell::serve(|invocation| handler.handle(invocation)).await

@@ -2,11 +2,16 @@
 
 use access_contract::dry_run::{Plan, Planned, Servers};
 use access_core::converge::carry_out::{OpeningStep, opening_step};
-use access_core::{Grant, Request, Window, WindowRow};
+use access_core::{Database, Request, Window, WindowRow};
 use access_postgres::statement::{self, Statement};
 
 /// The plan of `request` for `window`, beside the other windows of its role.
-pub(crate) fn of(request: &Request, window: Option<Window>, others: Vec<WindowRow>) -> Plan {
+pub(crate) fn of(
+    request: &Request,
+    at: &Database,
+    window: Option<Window>,
+    others: Vec<WindowRow>,
+) -> Plan {
     let role = request.role.as_str();
     let planned = |login: &str, servers, statement: &Statement<'_>| Planned {
         login: login.to_owned(),
@@ -16,20 +21,18 @@ pub(crate) fn of(request: &Request, window: Option<Window>, others: Vec<WindowRo
     };
     let opening = window.and_then(|window| step(request, window, others));
     let opening = opening.map(|step| {
-        let statement = match (step, &request.grant) {
+        let statement = match (step, request.grant.membership()) {
             (OpeningStep::Extend { until }, _) => Statement::extend(role, until),
-            (OpeningStep::Open { until }, Grant::Membership(membership)) => {
+            (OpeningStep::Open { until }, Some(membership)) => {
                 let (granted, user) = (membership.role.as_str(), membership.user.as_str());
                 Statement::open_membership(role, granted, user, until)
             }
-            (OpeningStep::Open { until }, Grant::Login) if request.credential.is_existing() => {
+            (OpeningStep::Open { until }, None) if request.credential.is_existing() => {
                 Statement::open(role, until)
             }
-            (OpeningStep::Open { until }, Grant::Login) => {
-                Statement::open_with_new_password(role, until)
-            }
+            (OpeningStep::Open { until }, None) => Statement::open_with_new_password(role, until),
         };
-        planned(&request.database.opener.user, Servers::Writer, &statement)
+        planned(&at.opener.user, Servers::Writer, &statement)
     });
     let closing = statement::closing(role).into_iter();
     let closing = closing.map(|(servers, statement)| {
@@ -37,11 +40,12 @@ pub(crate) fn of(request: &Request, window: Option<Window>, others: Vec<WindowRo
             statement::Servers::Writer => Servers::Writer,
             statement::Servers::Every => Servers::Every,
         };
-        planned(&request.database.closer.user, servers, &statement)
+        planned(&at.closer.user, servers, &statement)
     });
     Plan {
         opening: opening.into_iter().collect(),
         closing: closing.collect(),
+        policies: Vec::new(),
     }
 }
 

@@ -56,8 +56,8 @@ impl Handler {
         let mut may_request = Vec::new();
         for entry in self.catalogue.everything().await? {
             let roles = entry.roles.iter().filter(|policy| {
-                let (target, database) = (&entry.target, &entry.database);
-                RequestDraft::may_ask_for(target, database, policy, person, people, now)
+                let (target, place) = (&entry.target, &entry.place);
+                RequestDraft::may_ask_for(target, place, policy, person, people, now)
             });
             may_request.extend(roles.map(|policy| answers::role(&entry.target, policy)));
         }

@@ -10,6 +10,7 @@ use access_aws::table::{StoredRequest, Table};
 use access_contract::payload::{Answer, Event, Notify, Outcome};
 use access_contract::record::Event as Record;
 use access_contract::{ErrorName, Link, Purpose, Status};
+use access_core::grant::assume_role;
 use access_core::request::PersonRef;
 use access_core::subscription::{self, Reach};
 use access_core::{Language, PersonId, Request, RequestId, handover, notice};
@@ -287,11 +288,9 @@ impl Handler {
         let view = self.view(&stored).await?;
         let now = (self.now)();
         let said = announcement(&stored, event)?;
-        // Only they can read the password, so only they are told how.
-        let to_requester = (event == Event::Opened && !stored.request.credential.is_existing())
-            .then(|| Announcement::OpenedWithPassword {
-                read_it: handover::read_command(&self.deployment, &self.region, id),
-            });
+        let to_requester = (event == Event::Opened)
+            .then(|| self.how_to_use_it(&stored.request))
+            .flatten();
         let request = &stored.request;
         let requester = &request.requester;
         let mut unsent = Unsent::default();
@@ -344,6 +343,19 @@ impl Handler {
         }
         self.check(id, unsent).await?;
         Ok(Outcome::Announced)
+    }
+
+    /// Only the requester can read the password or assume the role, so only they are told how.
+    fn how_to_use_it(&self, request: &Request) -> Option<Announcement> {
+        let id = &request.request_id;
+        if let Some(grant) = request.grant.assume_role() {
+            return Some(Announcement::OpenedToAssume {
+                assume_it: assume_role::command(grant, id),
+            });
+        }
+        (!request.credential.is_existing()).then(|| Announcement::OpenedWithPassword {
+            read_it: handover::read_command(&self.deployment, &self.region, id),
+        })
     }
 
     /// Everybody concerned is told when a window opens without approval: a message to somebody without a subscription

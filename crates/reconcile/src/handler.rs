@@ -37,6 +37,9 @@ const PROOF_DEADLINE: Duration = Duration::from_secs(30);
 /// How long after its end a window is left to its execution and its schedule.
 pub(crate) const GRACE: TimeDelta = TimeDelta::seconds(60);
 
+/// The longest that the template lets IAM take until a changed policy holds everywhere.
+const LONGEST_SETTLING: TimeDelta = TimeDelta::minutes(15);
+
 pub(crate) struct Handler {
     pub(crate) catalogue: Catalogue,
     pub(crate) table: Table,
@@ -90,7 +93,7 @@ impl Handler {
             .buffer_unordered(AT_ONCE)
             .collect()
             .await;
-        let entries = match self.catalogue.everything().await {
+        let entries = match self.catalogue.databases().await {
             Ok(entries) => entries,
             // The databases of open windows are looked after all the same.
             Err(error) => {
@@ -189,15 +192,18 @@ impl Handler {
         let Some(row) = windows.rows.iter().find(is_over) else {
             return Ok(());
         };
-        let overdue = now - row.over_at();
-        round.overdue_seconds = overdue.as_seconds_f64();
+        // Once policies are taken back, IAM has its time.
+        let due_at = stored
+            .revoked_at
+            .map_or(row.over_at(), |revoked_at| revoked_at + LONGEST_SETTLING);
+        round.overdue_seconds = (now - due_at).as_seconds_f64().max(0.0);
         // Those whose business it is have a moment to do it.
-        if overdue < GRACE && row.ended_at.is_none() {
+        if now - row.over_at() < GRACE && row.ended_at.is_none() {
             return Ok(());
         }
         let id = &request.request_id;
         let name = format!("{id}-{}", now.format("%Y%m%dT%H"));
-        execution::start_closing(&self.step_functions, &self.close_window_arn, &name, id).await
+        execution::start_closing(&self.step_functions, &self.close_window_arn, &name, request).await
     }
 
     /// Deletes the secrets that windows left behind. A secret is made after its window is armed, so that one whose
@@ -483,12 +489,12 @@ impl Round {
 }
 
 /// The catalogue's databases, and those of open windows that the catalogue does not have (so) any more.
-fn watched(entries: Vec<Entry>, open: &[StoredRequest]) -> Vec<Watched> {
+fn watched(entries: Vec<Entry<Database>>, open: &[StoredRequest]) -> Vec<Watched> {
     let mut watched: Vec<_> = entries
         .into_iter()
         .map(|entry| Watched {
             target: entry.target,
-            database: entry.database,
+            database: entry.place,
             modes: entry
                 .roles
                 .into_iter()
@@ -499,18 +505,17 @@ fn watched(entries: Vec<Entry>, open: &[StoredRequest]) -> Vec<Watched> {
     let mut pinned = BTreeSet::new();
     for stored in open {
         let request = &stored.request;
+        // Policies in accounts are revoke-policy's business.
+        let Some(database) = request.place.database() else {
+            continue;
+        };
         let known = watched
             .iter()
-            .any(|entry| entry.target == request.target && entry.database == request.database);
-        if !known
-            && pinned.insert((
-                request.target.clone(),
-                format!("{:?}", request.database.location),
-            ))
-        {
+            .any(|entry| entry.target == request.target && entry.database == *database);
+        if !known && pinned.insert((request.target.clone(), format!("{:?}", database.location))) {
             watched.push(Watched {
                 target: request.target.clone(),
-                database: request.database.clone(),
+                database: database.clone(),
                 modes: BTreeMap::new(),
             });
         }

@@ -59,7 +59,7 @@ fn read_person(text: &str) -> Option<Person> {
 fn kind_of(file: &Path) -> Result<Kind> {
     Kind::of_path(&file.to_string_lossy()).ok_or_else(|| {
         Error::Repository(format!(
-            "{} is in no folder databases, roles or people, so it does not say what it is; save it as in the catalogue, \
+            "{} is in no folder databases, accounts, roles or people, so it does not say what it is; save it as in the catalogue, \
              such as catalogue/roles/orders/breakglass.json",
             file.display()
         ))

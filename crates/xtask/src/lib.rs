@@ -1,6 +1,7 @@
 //! The developer commands of Latchkey, and the local stack that they and the tests use: PostgreSQL, the local
 //! AWS, the deployed template. Nothing here is part of what runs in production.
 
+pub mod assuming;
 pub mod axe;
 pub mod callback;
 pub mod console;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 
 /// The deployed functions: one crate, one binary and one Lambda function each.
-pub const FUNCTIONS: [&str; 8] = [
+pub const FUNCTIONS: [&str; 10] = [
     "compute-wait",
     "notify",
     "approval",
@@ -14,6 +14,8 @@ pub const FUNCTIONS: [&str; 8] = [
     "reconcile",
     "front-door",
     "confirm-requester",
+    "grant-policy",
+    "revoke-policy",
 ];
 
 /// The root of this checkout.

@@ -6,6 +6,7 @@ After an upgrade of MiniStack, try to delete corrections: the stack tests say wh
 """
 
 import contextvars
+import dataclasses
 import hashlib
 import json
 import re
@@ -16,7 +17,7 @@ import urllib.parse
 from ministack import app
 from ministack.core import iam_actions, iam_evaluator
 from ministack.core.responses import new_uuid
-from ministack.services import cloudtrail, lambda_svc, sns, sqs, stepfunctions
+from ministack.services import cloudtrail, iam, lambda_svc, sns, sqs, stepfunctions, sts
 from ministack.services.cloudformation import provisioners
 
 # The partition key of Latchkey's table, whose values dynamodb:LeadingKeys lists.
@@ -153,6 +154,13 @@ def correct_iam():
         if service == "scheduler":
             group = json.loads(body or b"{}").get("GroupName", "default")
             return arn.replace(":schedule/default/", f":schedule/{group}/")
+        # The ARN of a user or role holds its path.
+        # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html#identifiers-arns
+        if service == "iam":
+            for kind, entities in (("role", iam._roles), ("user", iam._users)):
+                entity = entities.get(arn.rsplit("/", 1)[-1]) if f":{kind}/" in arn else None
+                if entity:
+                    return entity["Arn"]
         if service == "sts":
             form = urllib.parse.parse_qs((body or b"").decode())
             external_id.set(next(iter(form.get("ExternalId", [])), None))
@@ -178,6 +186,99 @@ def correct_iam():
     iam_actions.extract_resource_arn = extract_resource_arn_of_schedule
     iam_actions.dynamodb_service_context = service_context_with_leading_keys
     iam_actions.dynamodb_transaction_checks = transaction_checks_with_keys
+
+
+def correct_source_identity():
+    """Lets sessions have a source identity, as STS does."""
+    extract_resource_arn = iam_actions.extract_resource_arn
+    enforce = iam_evaluator.enforce
+    principal_keys = iam_evaluator._principal_keys
+    evaluate_trust_policy = iam_evaluator.evaluate_trust_policy
+    register_session = sts.register_session
+    xml = sts._xml
+    requested = contextvars.ContextVar("requested", default=None)
+
+    def remember_what_is_requested(service, method, path, headers, body, query, region, account_id):
+        form = urllib.parse.parse_qs((body or b"").decode()) if service == "sts" else {}
+        requested.set(next(iter(form.get("SourceIdentity", [])), None))
+        return extract_resource_arn(service, method, path, headers, body, query, region, account_id)
+
+    # Whoever sets one needs sts:SetSourceIdentity too; both actions know sts:SourceIdentity.
+    # https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_control-access_monitor.html
+    def enforce_setting_it(access_key_id, iam_action, service, region, resource_arn="*", service_context=None):
+        if iam_action != "sts:AssumeRole" or not requested.get():
+            return enforce(access_key_id, iam_action, service, region, resource_arn, service_context)
+        context = {**(service_context or {}), "sts:SourceIdentity": requested.get()}
+        for action in ("sts:AssumeRole", "sts:SetSourceIdentity"):
+            denied = enforce(access_key_id, action, service, region, resource_arn, context)
+            if denied:
+                return denied
+        return None
+
+    # So does the trust policy. A session that has one keeps it: it cannot set another.
+    def evaluate_trust_of_setting_it(trust_doc, caller_arn, ctx=None):
+        if ctx is None or ctx.action != "sts:AssumeRole" or not requested.get():
+            return evaluate_trust_policy(trust_doc, caller_arn, ctx)
+        if (ctx.principal_keys or {}).get("aws:sourceidentity", requested.get()) != requested.get():
+            return False
+        context = {**ctx.service_context, "sts:sourceidentity": requested.get()}
+        return all(
+            evaluate_trust_policy(trust_doc, caller_arn, dataclasses.replace(ctx, action=action, service_context=context))
+            for action in ("sts:AssumeRole", "sts:SetSourceIdentity")
+        )
+
+    def register_with_it(access_key, session):
+        source = sts._sessions.get(session.get("SourceAccessKeyId")) or {}
+        session["SourceIdentity"] = requested.get() or source.get("SourceIdentity")
+        return register_session(access_key, session)
+
+    # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html#condition-keys-sourceidentity
+    def principal_keys_with_it(credential):
+        keys = principal_keys(credential)
+        session = sts._sessions.get(credential.access_key_id) or {}
+        return {**keys, "aws:sourceidentity": session["SourceIdentity"]} if session.get("SourceIdentity") else keys
+
+    # https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
+    def answer_with_it(status, action, content, **named):
+        if action == "AssumeRoleResponse" and requested.get():
+            element = f"<SourceIdentity>{requested.get()}</SourceIdentity></AssumeRoleResult>"
+            content = content.replace("</AssumeRoleResult>", element)
+        return xml(status, action, content, **named)
+
+    iam_actions.extract_resource_arn = remember_what_is_requested
+    iam_evaluator.enforce = enforce_setting_it
+    iam_evaluator._principal_keys = sts._principal_keys = principal_keys_with_it
+    iam_evaluator.evaluate_trust_policy = evaluate_trust_of_setting_it
+    sts.register_session = register_with_it
+    sts._xml = answer_with_it
+
+
+def correct_inline_policies():
+    """Limits the inline policies of a user or role, all of them together, without white space."""
+    put_user_policy, put_role_policy = iam._put_user_policy, iam._put_role_policy
+
+    # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+    def within(limit, name, policies, put):
+        def put_within(params):
+            others = {key: text for key, text in policies(iam._p(params, name)).items()
+                      if key != iam._p(params, "PolicyName")}
+            texts = [*others.values(), iam._p(params, "PolicyDocument")]
+            if sum(len(re.sub(r"\s", "", text)) for text in texts) > limit:
+                message = f"Maximum policy size of {limit} bytes exceeded"
+                return iam._error(409, "LimitExceeded", message, ns="iam")
+            return put(params)
+        return put_within
+
+    def of_user(name):
+        return iam._user_inline_policies.get(name) or {}
+
+    def of_role(name):
+        return (iam._roles.get(name) or {}).get("InlinePolicies") or {}
+
+    iam._IAM_HANDLERS.update(
+        PutUserPolicy=within(2_048, "UserName", of_user, put_user_policy),
+        PutRolePolicy=within(10_240, "RoleName", of_role, put_role_policy),
+    )
 
 
 def correct_lambda():
@@ -350,6 +451,8 @@ def leading_keys(request):
 if __name__ == "__main__":
     correct_step_functions()
     correct_iam()
+    correct_source_identity()
+    correct_inline_policies()
     correct_lambda()
     correct_sns()
     correct_cloud_trail()

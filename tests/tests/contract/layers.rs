@@ -8,13 +8,22 @@ use serde_json::Value;
 use crate::repository::{FUNCTIONS, LOG_IN, root};
 
 /// What each library of ours may name in its `Cargo.toml`.
-const MAY_USE: [(&str, &[&str]); 7] = [
+const MAY_USE: [(&str, &[&str]); 8] = [
     ("access-core", &[]),
     ("access-contract", &["access-core"]),
     ("access-text", &["access-contract", "access-core"]),
     ("access-postgres", &["access-contract", "access-core"]),
     ("access-aws", &["access-contract", "access-core"]),
     ("lambda-shell", &["access-contract", "access-core"]),
+    (
+        "window-shell",
+        &[
+            "access-aws",
+            "access-contract",
+            "access-core",
+            "lambda-shell",
+        ],
+    ),
     (
         "database-shell",
         &[

@@ -7,7 +7,7 @@ use saphyr::{LoadableYamlNode, Scalar, Yaml};
 use serde_json::{Map, Value, json};
 
 /// The functions: one crate, one binary and one Lambda function each, all of the same name.
-pub(crate) const FUNCTIONS: [&str; 8] = [
+pub(crate) const FUNCTIONS: [&str; 10] = [
     "compute-wait",
     "notify",
     "approval",
@@ -16,6 +16,8 @@ pub(crate) const FUNCTIONS: [&str; 8] = [
     "reconcile",
     "front-door",
     "confirm-requester",
+    "grant-policy",
+    "revoke-policy",
 ];
 
 /// Those of them that log in to PostgreSQL; the first is the only one that may open.

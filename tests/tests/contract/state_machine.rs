@@ -67,14 +67,16 @@ fn ways_out(state: &Value) -> BTreeSet<String> {
     next
 }
 
-fn function_of(state: &Value) -> &str {
-    state["Arguments"]["FunctionName"]
-        .as_str()
-        .unwrap()
-        .strip_prefix("${")
-        .unwrap()
-        .strip_suffix("FunctionArn}")
-        .unwrap()
+/// The functions that a task calls: one, or one for each kind of place.
+fn functions_of(state: &Value) -> Vec<&str> {
+    let name = state["Arguments"]["FunctionName"].as_str().unwrap();
+    let functions: Vec<_> = name
+        .split("${")
+        .skip(1)
+        .map(|part| part.split_once("FunctionArn}").unwrap().0)
+        .collect();
+    assert!(!functions.is_empty(), "{name}");
+    functions
 }
 
 /// The states that an execution may end in after `from`, if `barrier` were not there.
@@ -174,6 +176,8 @@ fn closing_a_window_always_calls_disable_login_and_succeeds_only_on_its_word() {
     assert_eq!(on("cancelled"), "Announce Outcome");
     assert_eq!(on("nothing_to_close"), "Done");
     assert_eq!(on("not_yet"), "Wait Until End");
+    assert_eq!(on("ending"), "Wait Until End");
+    assert_eq!(on("elsewhere"), "Disable Login");
 }
 
 #[test]
@@ -359,12 +363,14 @@ fn a_function_is_over_before_its_task() {
             if ["Await Approval", "Announce Approved", "Announce Opened"].contains(&name.as_str()) {
                 continue;
             }
-            let function = &template["Resources"][format!("{}Function", function_of(task))]["Properties"]
-                ["Timeout"];
-            assert!(
-                task["TimeoutSeconds"].as_u64() > function.as_u64(),
-                "{name}: a cut-off task would hide why the function was slow"
-            );
+            for function in functions_of(task) {
+                let function =
+                    &template["Resources"][format!("{function}Function")]["Properties"]["Timeout"];
+                assert!(
+                    task["TimeoutSeconds"].as_u64() > function.as_u64(),
+                    "{name}: a cut-off task would hide why the function was slow"
+                );
+            }
         }
     }
 }
@@ -405,7 +411,7 @@ fn retries_name_exactly_the_errors_that_may_heal() {
 }
 
 /// What starts the machine that closes: Scheduler and reconcile with a request, EventBridge with an execution.
-fn closing_inputs() -> [Value; 2] {
+fn closing_inputs() -> [Value; 3] {
     let template = template();
     let transformer =
         &template["Resources"]["ExecutionEnded"]["Properties"]["Targets"][0]["InputTransformer"];
@@ -427,6 +433,7 @@ fn closing_inputs() -> [Value; 2] {
     }
     [
         json!({"version": 1, "request_id": "r-0123456789abcdef", "action": "close"}),
+        json!({"version": 1, "request_id": "r-0123456789abcdef", "action": "close", "place": "account"}),
         serde_json::from_str(&ended).unwrap_or_else(|error| panic!("{ended}: {error}")),
     ]
 }
@@ -468,29 +475,66 @@ fn every_function_takes_its_payloads() {
     for (name, task) in machines.iter().flat_map(tasks) {
         let payload = &task["Arguments"]["Payload"];
         if payload == "{% $states.context.Execution.Input %}" {
-            assert_eq!(function_of(task), "DisableLogin", "{name}");
+            assert_eq!(
+                functions_of(task),
+                ["RevokePolicy", "DisableLogin"],
+                "{name}"
+            );
             for input in closing_inputs() {
-                assert_reads::<payload::DisableLogin>(name, input);
+                assert_reads::<payload::DisableLogin>(name, input.clone());
+                assert_reads::<payload::RevokePolicy>(name, input);
             }
             continue;
         }
         let payload = example(payload);
-        match function_of(task) {
-            "ComputeWait" => assert_reads::<payload::ComputeWait>(name, payload),
-            "Notify" => assert_reads::<payload::Notify>(name, payload),
-            "Approval" => assert_reads::<payload::Approval>(name, payload),
-            "ConfirmRequester" => assert_reads::<payload::Step>(name, payload),
-            "EnableLogin" => assert_reads::<payload::EnableLogin>(name, payload),
-            "DisableLogin" => assert_reads::<payload::DisableLogin>(name, payload),
-            other => panic!("{name} calls {other}"),
+        for function in functions_of(task) {
+            let payload = payload.clone();
+            match function {
+                "ComputeWait" => assert_reads::<payload::ComputeWait>(name, payload),
+                "Notify" => assert_reads::<payload::Notify>(name, payload),
+                "Approval" => assert_reads::<payload::Approval>(name, payload),
+                "ConfirmRequester" => assert_reads::<payload::Step>(name, payload),
+                "EnableLogin" | "GrantPolicy" => {
+                    assert_reads::<payload::EnableLogin>(name, payload)
+                }
+                "DisableLogin" => assert_reads::<payload::DisableLogin>(name, payload),
+                "RevokePolicy" => assert_reads::<payload::RevokePolicy>(name, payload),
+                other => panic!("{name} calls {other}"),
+            }
         }
     }
 }
 
 #[test]
+fn the_place_of_a_request_picks_the_functions_that_open_and_close_it() {
+    for machine in state_machines() {
+        for (name, task) in tasks(&machine) {
+            let function = &task["Arguments"]["FunctionName"];
+            let expected = match name.as_str() {
+                "Plan Window" | "Preflight" | "Enable Login" => {
+                    "{% $place = 'account' ? '${GrantPolicyFunctionArn}' : '${EnableLoginFunctionArn}' %}"
+                }
+                "Disable Login" => {
+                    "{% $place = 'account' ? '${RevokePolicyFunctionArn}' : '${DisableLoginFunctionArn}' %}"
+                }
+                _ => {
+                    assert_eq!(functions_of(task).len(), 1, "{name}");
+                    continue;
+                }
+            };
+            assert_eq!(function, expected, "{name}");
+        }
+    }
+    assert_eq!(
+        json!([payload::PlaceName::Account, payload::PlaceName::Database]),
+        json!(["account", "database"])
+    );
+}
+
+#[test]
 fn the_end_of_an_execution_is_told_by_its_arn_and_start() {
     // compute-wait makes the request's id of the same two, from the context object: the instants must have one unit.
-    let [_, ended] = closing_inputs();
+    let [_, _, ended] = closing_inputs();
     let payload: payload::DisableLogin = serde_json::from_value(ended).unwrap();
     let payload::DisableLogin::ExecutionEnded {
         execution_arn,
@@ -538,9 +582,12 @@ fn outcomes() -> BTreeMap<String, BTreeSet<String>> {
         Outcome::Accepted {
             request_id,
             decide_within_seconds: 1,
+            place: payload::PlaceName::Account,
+            opens_ahead_seconds: 1,
         },
         Outcome::TakenForDryRun {
             request_id: serde_json::from_value(json!("r-0123456789abcdef")).unwrap(),
+            place: payload::PlaceName::Account,
         },
         Outcome::Refused { faults: Vec::new() },
         Outcome::Ready { break_glass: false },
@@ -561,6 +608,10 @@ fn outcomes() -> BTreeMap<String, BTreeSet<String>> {
         Outcome::NotYetConfirmed,
         Outcome::Opened { end: text() },
         Outcome::NotYet { wait_until: text() },
+        Outcome::Ending { wait_until: text() },
+        Outcome::Elsewhere {
+            place: payload::PlaceName::Account,
+        },
         Outcome::Closed,
         Outcome::NothingToClose,
         Outcome::EndedRoleStillOpen { open_until: text() },
@@ -728,6 +779,8 @@ fn what_travels_between_states_is_an_id_and_instants() {
     });
     let expected = [
         "request_id",
+        "place",
+        "opens_ahead_millis",
         "decide_by_millis",
         "opens_at",
         "closes_at",

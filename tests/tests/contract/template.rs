@@ -245,7 +245,7 @@ fn rights_on_the_table_name_the_rows() {
 }
 
 /// What each method of `access_aws::table::Table` does in the table.
-const RIGHTS_OF_METHODS: [(&str, &[&str]); 41] = [
+const RIGHTS_OF_METHODS: [(&str, &[&str]); 43] = [
     (
         "create_request",
         &[
@@ -292,6 +292,8 @@ const RIGHTS_OF_METHODS: [(&str, &[&str]); 41] = [
         &["PutItem record#*", "UpdateItem request#*"],
     ),
     ("pin_server", &["UpdateItem request#*"]),
+    ("pin_aws_role", &["UpdateItem request#*"]),
+    ("note_revoked", &["UpdateItem request#*"]),
     (
         "record_refusal",
         &["PutItem record#*", "UpdateItem request#*"],
@@ -411,9 +413,19 @@ fn each_function_has_the_rights_on_the_table_that_it_uses() {
             .filter(|path| path.starts_with(format!("crates/{function}/src")))
             .map(|path| read(path.to_str().unwrap()))
             .collect();
-        // What converge does in the table, it does for whoever uses it.
-        if sources.iter().any(|text| text.contains("WindowsInTable")) {
-            sources.push(read("crates/database-shell/src/converging.rs"));
+        // What these do in the table, they do for whoever uses them.
+        for (named, file) in [
+            ("WindowsInTable", "crates/database-shell/src/converging.rs"),
+            ("OwnWindow", "crates/access-aws/src/assumable.rs"),
+            ("Admission", "crates/window-shell/src/admission.rs"),
+            (
+                "window_shell::to_close",
+                "crates/window-shell/src/ending.rs",
+            ),
+        ] {
+            if sources.iter().any(|text| text.contains(named)) {
+                sources.push(read(file));
+            }
         }
         for text in sources {
             for method in table_methods(&text) {
@@ -484,6 +496,12 @@ fn the_deciding_rights_have_one_holder() {
             .find(|right| right.starts_with("sts:AssumeRole") && right.contains(holder));
         named.unwrap().clone()
     };
+    let policies = |verb: &str, whose: &str| {
+        let named = holders
+            .keys()
+            .find(|right| right.starts_with(&format!("iam:{verb} ")) && right.contains(whose));
+        named.unwrap().clone()
+    };
     let secrets = |holder: &str| {
         let named = holders.keys().find(|right| {
             right.starts_with("secretsmanager:GetSecretValue") && right.contains(holder)
@@ -507,11 +525,49 @@ fn the_deciding_rights_have_one_holder() {
         ),
         (
             "dynamodb:PutItem windows#*".to_owned(),
-            &["EnableLoginRole", "ReconcileRole"],
+            &["EnableLoginRole", "GrantPolicyRole", "ReconcileRole"],
         ),
         (
             "dynamodb:DeleteItem windows#*".to_owned(),
-            &["DisableLoginRole", "ReconcileRole"],
+            &["DisableLoginRole", "ReconcileRole", "RevokePolicyRole"],
+        ),
+        (
+            "dynamodb:GetItem dry-run#*".to_owned(),
+            &["EnableLoginRole", "GrantPolicyRole"],
+        ),
+        (
+            "dynamodb:PutItem review#*".to_owned(),
+            &["EnableLoginRole", "GrantPolicyRole"],
+        ),
+        (roles_elsewhere("GranterRolePattern"), &["GrantPolicyRole"]),
+        (roles_elsewhere("RevokerRolePattern"), &["RevokePolicyRole"]),
+        (
+            policies("PutUserPolicy", "GranteePattern"),
+            &["GrantPolicyRole"],
+        ),
+        (
+            policies("PutRolePolicy", "GranteePattern"),
+            &["GrantPolicyRole"],
+        ),
+        (
+            policies("DeleteUserPolicy", "GranteePattern"),
+            &["GrantPolicyRole", "RevokePolicyRole"],
+        ),
+        (
+            policies("PutRolePolicy", "PrivilegedRolePattern"),
+            &["GrantPolicyRole", "RevokePolicyRole"],
+        ),
+        (
+            policies("DeleteRolePolicy", "PrivilegedRolePattern"),
+            &["RevokePolicyRole"],
+        ),
+        (
+            format!("kms:VerifyMac {}", arn("VoteKey")),
+            &["EnableLoginVerifiesVotes", "GrantPolicyVerifiesVotes"],
+        ),
+        (
+            format!("iam:PassRole {}", arn("WindowEndRole")),
+            &["EnableLoginRole", "GrantPolicyRole"],
         ),
         (secrets("OpenerSecretPattern"), &["EnableLoginRole"]),
         (
@@ -549,10 +605,6 @@ fn the_deciding_rights_have_one_holder() {
             format!("kms:GenerateMac {}", arn("VoteKey")),
             "ApprovalVerifiesLinksAndSealsVotes",
         ),
-        (
-            format!("kms:VerifyMac {}", arn("VoteKey")),
-            "EnableLoginVerifiesVotes",
-        ),
         ("sns:Publish {\"Ref\":\"Topic\"}".to_owned(), "NotifyRole"),
         (
             "sns:Publish {\"Ref\":\"ChatTopic\"}".to_owned(),
@@ -570,9 +622,7 @@ fn the_deciding_rights_have_one_holder() {
             "ComputeWaitRole",
         ),
         ("dynamodb:Query requests-of#*".to_owned(), "FrontDoorRole"),
-        ("dynamodb:GetItem dry-run#*".to_owned(), "EnableLoginRole"),
         ("dynamodb:UpdateItem asked#*".to_owned(), "ComputeWaitRole"),
-        ("dynamodb:PutItem review#*".to_owned(), "EnableLoginRole"),
         ("dynamodb:DeleteItem review#*".to_owned(), "ApprovalRole"),
         (
             "dynamodb:PutItem confirmed#*".to_owned(),
@@ -584,10 +634,6 @@ fn the_deciding_rights_have_one_holder() {
         ),
         ("dynamodb:PutItem token#*".to_owned(), "ApprovalRole"),
         ("dynamodb:GetItem token#*".to_owned(), "ApprovalRole"),
-        (
-            format!("iam:PassRole {}", arn("WindowEndRole")),
-            "EnableLoginRole",
-        ),
         (format!("iam:PassRole {}", arn("NoticeRole")), "NotifyRole"),
     ] {
         assert_eq!(
@@ -691,7 +737,7 @@ fn roles_are_passed_to_scheduler_only() {
         .iter()
         .filter(|(_, statement)| texts(&statement["Action"]).contains(&"iam:PassRole"))
         .collect();
-    assert_eq!(passes.len(), 2);
+    assert_eq!(passes.len(), 3);
     for (name, statement) in passes {
         assert_eq!(
             statement["Condition"]["StringEquals"]["iam:PassedToService"],
@@ -776,7 +822,12 @@ fn the_index_is_the_one_that_is_read() {
 
 /// The metrics that a crate writes, by their names.
 fn metrics_of(function: &str) -> BTreeSet<String> {
-    let text = read(&format!("crates/{function}/src/handler.rs"));
+    let file = match function {
+        "revoke-policy" => "collecting",
+        "window-shell" => "admission",
+        _ => "handler",
+    };
+    let text = read(&format!("crates/{function}/src/{file}.rs"));
     let (_, from) = text.split_once("lambda_shell::metrics(").unwrap();
     let (call, _) = from.split_once("timestamp_millis").unwrap();
     // notify names them where it counts.
@@ -795,7 +846,8 @@ fn our_metrics() -> BTreeSet<String> {
         "disable-login",
         "notify",
         "confirm-requester",
-        "enable-login",
+        "window-shell",
+        "revoke-policy",
     ]
     .into_iter()
     .flat_map(metrics_of)
@@ -856,6 +908,24 @@ fn what_needs_a_person_has_an_alarm() {
             "AWS/Lambda",
             "Errors",
             "DisableLoginFunction",
+        ),
+        (
+            "taking policies back keeps failing",
+            "AWS/Lambda",
+            "Errors",
+            "RevokePolicyFunction",
+        ),
+        (
+            "taking policies back is throttled",
+            "AWS/Lambda",
+            "Throttles",
+            "RevokePolicyFunction",
+        ),
+        (
+            "a window left a policy behind",
+            "Latchkey",
+            "PoliciesLeftBehind",
+            "AWS::StackName",
         ),
         (
             "closing is throttled",

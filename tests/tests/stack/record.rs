@@ -13,13 +13,13 @@ use super::fixture::{
 };
 
 /// An auditor of this name, by the deployment's own policy.
-async fn auditor(stack: &Stack, name: &str) -> Keys {
+pub(super) async fn auditor(stack: &Stack, name: &str) -> Keys {
     let policy = stack.output("AuditorPolicyArn").unwrap();
     stack.make_user(name, policy).await.unwrap()
 }
 
 /// The lines about a request.
-async fn lines(stack: &Stack, keys: &Keys, id: &str) -> Vec<Value> {
+pub(super) async fn lines(stack: &Stack, keys: &Keys, id: &str) -> Vec<Value> {
     let mut lines = all_lines(stack, keys);
     lines.retain(|line| line["request_id"] == id);
     lines
@@ -64,7 +64,7 @@ fn all_lines(stack: &Stack, keys: &Keys) -> Vec<Value> {
 }
 
 /// What happened, without the messages, and how many messages of which kind.
-fn summary(lines: &[Value]) -> (Vec<&str>, Vec<&str>) {
+pub(super) fn summary(lines: &[Value]) -> (Vec<&str>, Vec<&str>) {
     let (messages, events): (Vec<&Value>, Vec<&Value>) = lines
         .iter()
         .partition(|line| line["event"] == "message_sent");
