@@ -28,6 +28,7 @@ mod defences;
 mod evidence;
 mod functions;
 mod many;
+mod sessions;
 mod site;
 mod states;
 
@@ -199,7 +200,7 @@ fn rounds<'a>(sites: &'a [Site<'a>], profile: Profile) -> Vec<Round<'a>> {
         quiet.push(one(states::in_disable_login(*site)));
         if long {
             quiet.push(one(states::in_wait_until_start(*site)));
-            quiet.push(one(database::failover_at_the_end(*site)));
+            quiet.push(Box::pin(database::with_a_reader(*site)));
             quiet.push(Box::pin(database::on_another_server(*site)));
         }
     }

@@ -9,12 +9,13 @@ use xtask::postgres::{APPLICATION_DATABASE, LocalPostgres, Settings};
 use xtask::stack::Stack;
 
 use super::evidence::{Defence, PROVED_WITHIN, Row, closed, until_proved};
+use super::sessions;
 use super::site::{LOOK_AGAIN_AFTER, Site, until};
 
 pub(super) const BOTH: [Defence; 2] = [Defence::StateMachine, Defence::Schedule];
 
-/// A server of its own in the catalogue: a role that ends our sessions, a lost catalogue entry and a rotated secret,
-/// and the server stopped across the end.
+/// A server of its own in the catalogue: what sessions do against the end, a role that ends ours, a lost catalogue entry
+/// and a rotated secret, and the server stopped across the end.
 pub(super) async fn on_another_server(beside: Site<'_>) -> Vec<Row> {
     let stack = beside.stack;
     let (mut server, target, document) = another_server(beside, "second").await;
@@ -23,7 +24,8 @@ pub(super) async fn on_another_server(beside: Site<'_>) -> Vec<Row> {
         target: &target,
         postgres,
     };
-    let mut rows = vec![role_that_ends_our_sessions(site(&server)).await];
+    let mut rows = sessions::each(site(&server)).await;
+    rows.push(role_that_ends_our_sessions(site(&server)).await);
     rows.extend(entry_broken_and_secret_rotated(site(&server), &document).await);
     rows.push(down_across_the_end(stack, &target, &mut server).await);
     forget(stack, &target).await;
@@ -44,6 +46,8 @@ async fn another_server(beside: Site<'_>, name: &str) -> (LocalPostgres, String,
     let major = version.split('.').next().unwrap().parse().unwrap();
     let settings = Settings {
         major: Some(major),
+        // Few, so that they can all be taken.
+        parameters: vec![("max_connections".to_owned(), "40".to_owned())],
         ..Settings::default()
     };
     let server = LocalPostgres::start(&settings).await.unwrap();
@@ -155,9 +159,34 @@ async fn down_across_the_end(stack: &Stack, target: &str, server: &mut LocalPost
     closed(site, open, end, "database down across the end", &BOTH).await
 }
 
-/// The writer dies just before the end, and the reader is promoted. It is closed there; the proof takes the old writer
-/// too, so it comes when that one is back, as a reader.
-pub(super) async fn failover_at_the_end(beside: Site<'_>) -> Row {
+/// A reader that does not hear of changes across the end still lets the role in: nothing is proved until it goes on.
+async fn paused_reader(site: Site<'_>, reader: Site<'_>) -> Row {
+    let open = site.open("PT20S").await;
+    let end = open.end;
+    reader.alter("SELECT pg_wal_replay_pause()").await;
+    until(end + TimeDelta::seconds(3)).await;
+    let closed_at = site.until_closed(&open.role, PROVED_WITHIN).await;
+    assert!(closed_at >= end);
+    let row = site.stack.request_row(&open.request_id).await.unwrap();
+    assert_eq!(row.unwrap().status, "open", "proved without the reader");
+    reader.alter("SELECT pg_wal_replay_resume()").await;
+    let role = open.role.clone();
+    let row = closed(
+        site,
+        open,
+        end,
+        "a reader stands still across the end",
+        &BOTH,
+    )
+    .await;
+    assert!(!reader.can_log_in(&role).await);
+    row
+}
+
+/// A pair of servers. First the reader stands still across the end. Then the writer dies just before the end, and the
+/// reader is promoted: it is closed there; the proof takes the old writer too, so it comes when that one is back, as a
+/// reader.
+pub(super) async fn with_a_reader(beside: Site<'_>) -> Vec<Row> {
     let stack = beside.stack;
     let (mut primary, target, mut document) = another_server(beside, "pair").await;
     let mut standby = primary.add_standby().await.unwrap();
@@ -171,13 +200,14 @@ pub(super) async fn failover_at_the_end(beside: Site<'_>) -> Row {
         target: &target,
         postgres: &primary,
     };
-    let open = site.open("PT45S").await;
-    let end = open.end;
     let reader = Site {
         stack,
         target: &target,
         postgres: &standby,
     };
+    let paused = paused_reader(site, reader).await;
+    let open = site.open("PT45S").await;
+    let end = open.end;
     let on_reader = loop {
         if let Attempt::Accepted(session) = reader.try_log_in(&open.role).await.unwrap() {
             break session;
@@ -220,10 +250,11 @@ pub(super) async fn failover_at_the_end(beside: Site<'_>) -> Row {
     };
     assert!(!old_writer.can_log_in(&role).await);
     forget(stack, &target).await;
-    Row {
+    let failed_over = Row {
         lag: Some(closed_at - end),
         ..row
-    }
+    };
+    vec![paused, failed_over]
 }
 
 /// Changes the password of a login of ours behind its secret's back, and returns what lets it in again.
