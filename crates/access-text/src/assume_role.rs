@@ -4,6 +4,7 @@ use crate::english::more_approvals;
 use crate::texts::GrantTexts;
 
 pub(crate) const ENGLISH: GrantTexts = GrantTexts {
+    place: "AWS account",
     kind: |_| "a privileged AWS role, which the requester will be able to assume".to_owned(),
     lead: |requester, how_long| {
         format!("{requester} asks to assume a privileged AWS role: {how_long}.")
@@ -98,6 +99,7 @@ pub(crate) const ENGLISH_RUN_OUT: GrantTexts = GrantTexts {
 };
 
 pub(crate) const JAPANESE: GrantTexts = GrantTexts {
+    place: "AWSアカウント",
     kind: |_| {
         "特権を持つAWSのロールです。承認されると、申請者がこのロールを引き受けられるようになります。"
             .to_owned()

@@ -82,7 +82,6 @@ pub static ENGLISH: Texts = Texts {
         other_window_is_open: |end, request_id| {
             format!("open now, until {end}, request {request_id}")
         },
-        database: "Database",
         foreign_characters: |code_points| format!("contains {code_points}"),
         why: "Why",
         requester_says: "The requester says:",
@@ -147,6 +146,7 @@ pub static ENGLISH: Texts = Texts {
         },
     },
     login: GrantTexts {
+        place: "Database",
         kind: |_| "a privileged PostgreSQL user, who will be able to log in".to_owned(),
         lead: |requester, how_long| {
             format!("{requester} asks for a privileged database login: {how_long}.")
@@ -224,6 +224,7 @@ pub static ENGLISH: Texts = Texts {
         },
     },
     membership: GrantTexts {
+        place: "Database",
         kind: |given| {
             format!(
                 "membership: the PostgreSQL user {} will be able to act as {} (SET ROLE)",

@@ -87,7 +87,6 @@ pub static JAPANESE: Texts = Texts {
         other_window_is_open: |end, request_id| {
             format!("現在利用中、{end} まで（申請番号 {request_id}）")
         },
-        database: "データベース",
         foreign_characters: |code_points| format!("{code_points} を含みます"),
         why: "理由",
         requester_says: "申請者の記載：",
@@ -149,6 +148,7 @@ pub static JAPANESE: Texts = Texts {
         },
     },
     login: GrantTexts {
+        place: "データベース",
         kind: |_| {
             "特権を持つPostgreSQLユーザーです。承認されるとログインできるようになります。"
                 .to_owned()
@@ -227,6 +227,7 @@ pub static JAPANESE: Texts = Texts {
         },
     },
     membership: GrantTexts {
+        place: "データベース",
         kind: |given| {
             format!(
                 "ロールのメンバー資格です。承認されると、PostgreSQLユーザー {} が {} として操作できるようになります（SET ROLE）。",

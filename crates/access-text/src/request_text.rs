@@ -55,6 +55,8 @@ pub(crate) struct RequestText {
     pub(crate) role_note: String,
     pub(crate) findings: Vec<FindingText>,
     pub(crate) other_windows: Vec<String>,
+    /// The label of the target.
+    pub(crate) place: &'static str,
     pub(crate) target: String,
     pub(crate) request_id: String,
     pub(crate) reason: String,
@@ -154,6 +156,7 @@ impl RequestText {
                 .map(|finding| finding_text(texts, finding))
                 .collect(),
             other_windows: other_windows(texts, request, now),
+            place: texts.of_grant(&request.grant).place,
             target: name(&request.target),
             request_id: name(&request.request_id),
             reason: lines(&request.reason),

@@ -98,7 +98,6 @@ pub(crate) struct RequestTexts {
     pub(crate) other_windows: &'static str,
     pub(crate) other_window: fn(start: &str, end: &str, request_id: &str) -> String,
     pub(crate) other_window_is_open: fn(end: &str, request_id: &str) -> String,
-    pub(crate) database: &'static str,
     pub(crate) foreign_characters: fn(code_points: &str) -> String,
     pub(crate) why: &'static str,
     pub(crate) requester_says: &'static str,
@@ -154,6 +153,8 @@ pub(crate) struct Given {
 /// What is said in a way of its own for each kind of access.
 #[derive(Debug)]
 pub(crate) struct GrantTexts {
+    /// The label of the target.
+    pub(crate) place: &'static str,
     /// What the window gives.
     pub(crate) kind: fn(&Given) -> String,
     pub(crate) lead: fn(requester: &str, how_long: &str) -> String,
