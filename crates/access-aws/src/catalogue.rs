@@ -36,6 +36,15 @@ impl<T> Entry<T> {
     }
 }
 
+/// All databases or accounts of the catalogue.
+#[derive(Debug, Clone)]
+pub struct Entries<T> {
+    /// Those whose documents are sound, with the roles whose documents are.
+    pub entries: Vec<Entry<T>>,
+    /// How many documents are faulty. What they say is not known: a role without its document is only watched.
+    pub n_faulty: u32,
+}
+
 /// Reads the catalogue. Nothing is kept between readings: a warm function must not decide on
 /// yesterday's approvers.
 pub struct Catalogue {
@@ -146,11 +155,11 @@ impl Catalogue {
             .ok_or_else(|| Error::Catalogue(format!("certificate authority {name} is empty")))
     }
 
-    /// Every database and the policies of its roles, sound or not: one faulty document hides no other.
+    /// Every database and the policies of its roles. One faulty document hides no other, and counts.
     ///
     /// # Errors
     /// [`Error::Catalogue`] if Parameter Store cannot be read.
-    pub async fn databases(&self) -> Result<Vec<Entry<Database>>, Error> {
+    pub async fn databases(&self) -> Result<Entries<Database>, Error> {
         self.entries("databases", Database::read).await
     }
 
@@ -158,7 +167,7 @@ impl Catalogue {
     ///
     /// # Errors
     /// [`Error::Catalogue`] if Parameter Store cannot be read.
-    pub async fn accounts(&self) -> Result<Vec<Entry<Account>>, Error> {
+    pub async fn accounts(&self) -> Result<Entries<Account>, Error> {
         self.entries("accounts", Account::read).await
     }
 
@@ -168,8 +177,8 @@ impl Catalogue {
     /// [`Error::Catalogue`] if Parameter Store cannot be read.
     pub async fn everything(&self) -> Result<Vec<Entry<Place>>, Error> {
         let (databases, accounts) = tokio::try_join!(self.databases(), self.accounts())?;
-        let databases = databases.into_iter().map(|it| it.at_any_place());
-        let accounts = accounts.into_iter().map(|it| it.at_any_place());
+        let databases = databases.entries.into_iter().map(Entry::at_any_place);
+        let accounts = accounts.entries.into_iter().map(Entry::at_any_place);
         Ok(databases.chain(accounts).collect())
     }
 
@@ -177,8 +186,9 @@ impl Catalogue {
         &self,
         folder: &str,
         read: impl Fn(&Value, &mut Faults) -> Option<T>,
-    ) -> Result<Vec<Entry<T>>, Error> {
+    ) -> Result<Entries<T>, Error> {
         let mut entries = BTreeMap::new();
+        let mut n_faulty = 0;
         for document in self.below(&format!("{}/{folder}", self.prefix)).await? {
             let id = document
                 .name
@@ -188,6 +198,11 @@ impl Catalogue {
                 .to_owned();
             let name = document.name.clone();
             let Ok(target) = TargetId::new(id) else {
+                tracing::error!(
+                    parameter = name,
+                    "no database or account can have this name"
+                );
+                n_faulty += 1;
                 continue;
             };
             match document.read(&read) {
@@ -201,7 +216,10 @@ impl Catalogue {
                         },
                     );
                 }
-                Err(error) => tracing::error!(parameter = name, "{error}"),
+                Err(error) => {
+                    tracing::error!(parameter = name, "{error}");
+                    n_faulty += 1;
+                }
             }
         }
         for document in self.below(&format!("{}/roles", self.prefix)).await? {
@@ -215,10 +233,16 @@ impl Catalogue {
             };
             match document.read(RolePolicy::read) {
                 Ok((policy, _)) => entry.roles.push(policy),
-                Err(error) => tracing::error!(parameter = name, "{error}"),
+                Err(error) => {
+                    tracing::error!(parameter = name, "{error}");
+                    n_faulty += 1;
+                }
             }
         }
-        Ok(entries.into_values().collect())
+        Ok(Entries {
+            entries: entries.into_values().collect(),
+            n_faulty,
+        })
     }
 
     /// Everybody. A faulty document is logged and left out: that person cannot ask, the others can.

@@ -30,7 +30,9 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{
+    AttributeValue, Delete, Put, ReturnValue, TransactWriteItem, Update,
+};
 use aws_types::SdkConfig;
 use chrono::{DateTime, Duration, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
@@ -52,6 +54,11 @@ const MAX_PART_BYTES: usize = 300_000;
 const WINDOW_KIND: &str = "window";
 /// The sort key of the announced closings of a role, one attribute each. No request id is like it.
 const CLOSINGS: &str = "closings";
+
+/// How long after its end an announced closing is forgotten: longer than any two clocks differ.
+const OVER_FOR_LONG: Duration = Duration::hours(1);
+/// How many of those one closing forgets.
+const MAX_FORGOTTEN: usize = 10;
 
 /// Why a transaction is canceled when one of its conditions does not hold.
 const CONDITION_FAILED: &str = "ConditionalCheckFailed";
@@ -1139,11 +1146,11 @@ impl Table {
     }
 
     /// The requests whose windows are not closed yet, of all roles. It comes from an index, so a window of
-    /// the last second may be missing.
+    /// the last second may be missing. One whose key is no request's is an [`Error::DamagedRow`] among the others.
     ///
     /// # Errors
     /// [`Error::Table`].
-    pub async fn open_windows(&self) -> Result<Vec<RequestId>, Error> {
+    pub async fn open_windows(&self) -> Result<Vec<Result<RequestId, Error>>, Error> {
         let mut pages = self
             .client
             .query()
@@ -1160,7 +1167,10 @@ impl Table {
                 .items;
             for item in items.unwrap_or_default() {
                 let id = string(&item, "sk").unwrap_or_default();
-                requests.push(RequestId::new(id).map_err(|error| damaged(id, error))?);
+                requests.push(RequestId::new(id).map_err(|error| {
+                    let key = string(&item, "pk").unwrap_or_default();
+                    damaged(&format!("{key} {id}"), error)
+                }));
             }
         }
         Ok(requests)
@@ -1203,7 +1213,7 @@ impl Table {
         Ok(())
     }
 
-    /// Says that `closing` does nothing more.
+    /// Says that `closing` does nothing more, and forgets those that could not say so and are long over.
     ///
     /// # Errors
     /// [`Error::Table`].
@@ -1213,11 +1223,22 @@ impl Table {
         role: &RoleName,
         closing: &str,
     ) -> Result<(), Error> {
-        self.update_closings(target, role, closing)
+        let left = self
+            .update_closings(target, role, closing)
             .update_expression("REMOVE #closing")
+            .return_values(ReturnValue::AllNew)
             .send()
             .await
             .map_err(|error| failed("withdraw the closing", error))?;
+        let key = windows_key(target, role);
+        let left = closings(&left.attributes.unwrap_or_default(), &key)?;
+        for closing in long_over(&left, (self.recorder.now)()) {
+            self.update_closings(target, role, closing)
+                .update_expression("REMOVE #closing")
+                .send()
+                .await
+                .map_err(|error| failed("forget a closing", error))?;
+        }
         Ok(())
     }
 
@@ -1267,6 +1288,7 @@ impl Table {
                 login_refused_at: closing.login_refused_at,
                 sessions_gone_at: closing.sessions_gone_at,
                 n_grave: closing.n_grave,
+                left_behind: closing.left_behind.clone(),
             },
         };
         let items = vec![
@@ -1554,6 +1576,19 @@ fn closings(item: &Item, key: &str) -> Result<HashMap<String, DateTime<Utc>>, Er
     Ok(closings)
 }
 
+/// Closings that were killed, one attribute each, lest they grow beyond what an item may hold. At most
+/// [`MAX_FORGOTTEN`] at a time; more than one is rare.
+fn long_over(
+    closings: &HashMap<String, DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> impl Iterator<Item = &str> {
+    closings
+        .iter()
+        .filter(move |(_, until)| now - **until > OVER_FOR_LONG)
+        .map(|(closing, _)| closing.as_str())
+        .take(MAX_FORGOTTEN)
+}
+
 fn string<'a>(item: &'a Item, field: &str) -> Option<&'a str> {
     item.get(field)
         .and_then(|value| value.as_s().ok())
@@ -1707,6 +1742,25 @@ mod tests {
         let read = closings(&item, "windows#orders#breakglass").unwrap();
         assert_eq!(read.into_values().max(), Some(until));
         assert!(RequestId::new(CLOSINGS).is_err());
+    }
+
+    #[test]
+    fn killed_closings_are_forgotten_some_at_a_time_and_never_one_that_may_act() {
+        let now = "2026-11-22T12:00:00Z".parse::<DateTime<Utc>>().unwrap();
+        let mut closings: HashMap<_, _> = (0..25)
+            .map(|n| (format!("killed {n}"), now - Duration::hours(2)))
+            .collect();
+        closings.insert("over".to_owned(), now - Duration::minutes(59));
+        closings.insert("acting".to_owned(), now + Duration::minutes(1));
+        let mut n_rounds = 0;
+        while closings.len() > 2 {
+            let forgotten: Vec<_> = long_over(&closings, now).map(str::to_owned).collect();
+            assert!((1..=MAX_FORGOTTEN).contains(&forgotten.len()));
+            closings.retain(|closing, _| !forgotten.contains(closing));
+            n_rounds += 1;
+        }
+        assert_eq!(n_rounds, 3);
+        assert!(closings.contains_key("over") && closings.contains_key("acting"));
     }
 
     #[test]

@@ -215,6 +215,10 @@ pub enum Event {
         sessions_gone_at: Option<DateTime<Utc>>,
         /// How much of what the window left behind is grave.
         n_grave: u64,
+        /// What it left behind, as the closed message shows it; empty if nothing was found. Lines of before this field
+        /// was written do not have it, which is not the same as nothing.
+        #[serde(serialize_with = "bounded")]
+        left_behind: Vec<String>,
     },
     /// This window is over, another one keeps the role open.
     EndedRoleStillOpen {
@@ -294,6 +298,17 @@ impl Event {
 
 const MAX_FAULT_CHARS: usize = 1000;
 
+/// How long one difference is: a hundred of them, each character escaped in twelve bytes, fit into an item of the table.
+const MAX_DIFFERENCE_CHARS: usize = 250;
+
+fn bounded<S: Serializer>(lines: &[String], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(
+        lines
+            .iter()
+            .map(|line| plain_text::shorten(line, MAX_DIFFERENCE_CHARS)),
+    )
+}
+
 impl Line {
     /// The line as JSON, without its line break. What would break it, or is invisible, is escaped.
     ///
@@ -346,6 +361,25 @@ mod tests {
         let read: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(read["comment"], json!(reason));
         assert_eq!(read["at"], "1970-01-01T00:00:00.000000001Z");
+    }
+
+    #[test]
+    fn a_closing_fits_into_an_item_whatever_was_left_behind() {
+        let line = Line {
+            version: VERSION,
+            at: DateTime::UNIX_EPOCH,
+            request_id: None,
+            part: Part::DisableLogin,
+            by: None,
+            event: Event::Closed {
+                n_sessions_ended: 0,
+                login_refused_at: None,
+                sessions_gone_at: None,
+                n_grave: 100,
+                left_behind: vec!["\u{e0001}".repeat(400); 101],
+            },
+        };
+        assert!(line.to_json().unwrap().len() < 350_000);
     }
 
     #[test]

@@ -130,7 +130,11 @@ fn lines() -> Vec<String> {
                 n_sessions_ended: 2,
                 login_refused_at: Some(at(3600)),
                 sessions_gone_at: Some(at(3601)),
-                n_grave: 0,
+                n_grave: 1,
+                left_behind: vec![
+                    "GRAVE + cluster: role: intruder".to_owned(),
+                    "- orders: table: public.old".to_owned(),
+                ],
             },
         ),
         (

@@ -545,7 +545,7 @@ impl<'a> Closing<'a> {
             }
         }
         let swept = self.in_time(endpoint, connection.sweep(self.role)).await?;
-        self.count(endpoint, &swept.ended_pids);
+        self.count(endpoint, open.server, &swept.ended_pids);
         ended_pids.extend(swept.ended_pids);
         let state = self
             .in_time(endpoint, connection.role_state(self.role))
@@ -640,7 +640,7 @@ impl<'a> Closing<'a> {
                     },
                 };
                 line.was_cut = false;
-                self.count(endpoint, &open.struck);
+                self.count(endpoint, open.server, &open.struck);
                 open
             }
         };
@@ -665,7 +665,13 @@ impl<'a> Closing<'a> {
         .await
     }
 
-    fn count(&self, endpoint: &Endpoint, pids: &[i32]) {
+    /// The one that takes changes can have two names, its own and its cluster's: what is ended there counts once.
+    fn count(&self, endpoint: &Endpoint, server: Server, pids: &[i32]) {
+        let endpoint = if server.in_recovery {
+            endpoint
+        } else {
+            &self.targets.writer
+        };
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         ended.entry(endpoint.to_string()).or_default().extend(pids);
     }

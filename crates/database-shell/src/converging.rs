@@ -14,7 +14,7 @@ use access_postgres::{
 use chrono::{DateTime, SecondsFormat, Utc};
 use tokio::time::Instant;
 
-use crate::{Error, Reach};
+use crate::{Error, Reach, require_all};
 
 /// How long the servers of a closing are believed: after this they are looked up again, because a failover or a
 /// removed reader changes them.
@@ -133,13 +133,17 @@ impl ClosableRole for RoleToClose<'_> {
                 )
                 .await;
             match closed {
-                Ok(_) if !located.not_listed().is_empty() => {
-                    return Err(Error::ReadersNotListed(located.not_listed().to_vec()));
-                }
-                Ok(mut proof) => {
-                    proof.n_sessions_ended += n_ended_before;
-                    return Ok(proof);
-                }
+                Ok(mut proof) => match require_all(located.servers(), &proof) {
+                    Err(Error::WriterNotSeen) if left > SERVERS_ARE_BELIEVED_FOR => {
+                        tracing::warn!(role = %self.role, "looking the servers up again: no writer was seen");
+                        n_ended_before += proof.n_sessions_ended;
+                    }
+                    Err(error) => return Err(error),
+                    Ok(()) => {
+                        proof.n_sessions_ended += n_ended_before;
+                        return Ok(proof);
+                    }
+                },
                 Err(Error::Postgres(access_postgres::Error::NotProved(not_proved)))
                     if left > SERVERS_ARE_BELIEVED_FOR =>
                 {

@@ -16,6 +16,7 @@ use access_postgres::{
 };
 use aws_types::SdkConfig;
 use chrono::{DateTime, Utc};
+use futures_util::future::join_all;
 
 mod converging;
 mod facts;
@@ -34,10 +35,21 @@ pub enum Error {
     Postgres(#[from] access_postgres::Error),
     /// There are servers on which nobody could see whether a role is closed.
     #[error(
-        "closed on every server that is known, but the database has others in other regions ({}); list them as \"readers\" in the catalogue, or remove them",
+        "closed on every server that is known, but the database has others in other regions ({}); list each of them under \"readers\" in the catalogue, or remove them",
         .0.join(", ")
     )]
     ReadersNotListed(Vec<String>),
+    /// There are servers that have no address now.
+    #[error(
+        "closed on every server that has an address, but RDS names others that have none now ({}), because they are being made or removed; wait until they are available or gone, then this is proved",
+        .0.join(", ")
+    )]
+    ServersNotAvailable(Vec<String>),
+    /// The server that takes changes was not among those that were seen closed.
+    #[error(
+        "every server that was seen closed is a standby by now; the one that takes changes is looked up anew at the next try"
+    )]
+    WriterNotSeen,
     /// No roots are known for the database's region.
     #[error(
         "no RDS roots are built in for region {0}; name a parameter with the region's roots as \"ca\" in the catalogue"
@@ -53,7 +65,9 @@ impl Error {
         match self {
             Self::Aws(error) => error.name(),
             Self::UnknownRegion(_) => ErrorName::CatalogueFaulty,
-            Self::ReadersNotListed(_) => ErrorName::NotProvedClosed,
+            Self::ReadersNotListed(_) | Self::ServersNotAvailable(_) | Self::WriterNotSeen => {
+                ErrorName::NotProvedClosed
+            }
             Self::Postgres(error) => match error {
                 Postgres::NotTheRegisteredServer { .. } => ErrorName::NotTheRegisteredDatabase,
                 Postgres::NotProved(_) => ErrorName::NotProvedClosed,
@@ -86,6 +100,14 @@ pub struct Located<'a> {
     rights: SdkConfig,
     servers: Servers,
     tls: TlsSettings,
+}
+
+/// Connections to the servers of a database.
+pub struct Reached {
+    /// To each that could be reached, the one that takes changes first. At least one.
+    pub connections: Vec<Connection>,
+    /// How many could not, those without an address included: of them nothing is known.
+    pub n_missing: usize,
 }
 
 impl Reach {
@@ -146,6 +168,21 @@ impl Reach {
     }
 }
 
+/// Refuses a proof that does not hold for every server of a database.
+fn require_all(servers: &Servers, proof: &ProofOfClosing) -> Result<(), Error> {
+    if !servers.not_listed.is_empty() {
+        return Err(Error::ReadersNotListed(servers.not_listed.clone()));
+    }
+    if !servers.not_available.is_empty() {
+        return Err(Error::ServersNotAvailable(servers.not_available.clone()));
+    }
+    // As they were seen last: one that was promoted meanwhile takes changes now.
+    if proof.instances.iter().all(|it| it.state.in_recovery) {
+        return Err(Error::WriterNotSeen);
+    }
+    Ok(())
+}
+
 impl Located<'_> {
     /// The server that takes changes.
     #[must_use]
@@ -159,37 +196,61 @@ impl Located<'_> {
         &self.servers.not_listed
     }
 
+    fn servers(&self) -> &Servers {
+        &self.servers
+    }
+
     /// Connects to the server that takes changes.
     ///
     /// # Errors
     /// [`Error`] named `DatabaseUnreachable`, `DatabaseRefused` or `SecretUnavailable`.
     pub async fn connect(&self) -> Result<Connection, Error> {
-        let writer = &self.servers.writer;
-        let endpoint = self.endpoint(writer);
-        let proven = self.proven(writer).await?;
+        self.connect_to(&self.servers.writer).await
+    }
+
+    async fn connect_to(&self, server: &HostPort) -> Result<Connection, Error> {
+        let endpoint = self.endpoint(server);
+        let proven = self.proven(server).await?;
         match access_postgres::connect(&endpoint, &proven, &self.tls).await {
             // A secret that was rotated a moment ago: what was read may have been the old one.
             Err(access_postgres::Error::AuthenticationRefused { .. }) => {
-                let proven = self.proven(writer).await?;
+                let proven = self.proven(server).await?;
                 Ok(access_postgres::connect(&endpoint, &proven, &self.tls).await?)
             }
             answer => Ok(answer?),
         }
     }
 
-    /// Connects to every server, the one that takes changes first. One that cannot be reached fails all:
-    /// what cannot be seen is not known to be closed.
+    /// Connects to every server that can be reached, the one that takes changes first.
     ///
     /// # Errors
-    /// As [`Located::connect`].
-    pub async fn connect_everywhere(&self) -> Result<Vec<Connection>, Error> {
-        let mut connections = vec![self.connect().await?];
-        for reader in &self.servers.readers {
-            let proven = self.proven(reader).await?;
-            connections
-                .push(access_postgres::connect(&self.endpoint(reader), &proven, &self.tls).await?);
+    /// As [`Located::connect`], if not one can be.
+    pub async fn connect_everywhere(&self) -> Result<Reached, Error> {
+        let servers = || std::iter::once(&self.servers.writer).chain(&self.servers.readers);
+        let connected = join_all(servers().map(|server| self.connect_to(server))).await;
+        let mut reached = Reached {
+            connections: Vec::new(),
+            n_missing: self.servers.not_available.len(),
+        };
+        let mut first_error = None;
+        for (server, connected) in servers().zip(connected) {
+            match connected {
+                Ok(connection) => reached.connections.push(connection),
+                Err(error) => {
+                    tracing::error!(
+                        host = server.host,
+                        port = server.port,
+                        "server not reached: {error}"
+                    );
+                    reached.n_missing += 1;
+                    first_error.get_or_insert(error);
+                }
+            }
         }
-        Ok(connections)
+        match first_error {
+            Some(error) if reached.connections.is_empty() => Err(error),
+            _ => Ok(reached),
+        }
     }
 
     /// Closes `role` on every server of the database, and proves it.
@@ -206,12 +267,7 @@ impl Located<'_> {
     ) -> Result<ProofOfClosing, Error> {
         let targets = ClosingTargets {
             writer: self.endpoint(&self.servers.writer),
-            readers: self
-                .servers
-                .readers
-                .iter()
-                .map(|reader| self.endpoint(reader))
-                .collect(),
+            readers: self.others().map(|server| self.endpoint(server)).collect(),
             system_identifier,
             role_oid,
         };
@@ -249,6 +305,16 @@ impl Located<'_> {
         }
     }
 
+    /// Every server by its own name; the writer too, if it has one beside that of its cluster.
+    fn others(&self) -> impl Iterator<Item = &HostPort> {
+        let Servers {
+            writer_itself,
+            readers,
+            ..
+        } = &self.servers;
+        writer_itself.iter().chain(readers)
+    }
+
     fn endpoint(&self, server: &HostPort) -> Endpoint {
         Endpoint {
             host: server.host.clone(),
@@ -261,9 +327,9 @@ impl Located<'_> {
     async fn proven_everywhere(&self) -> Result<access_postgres::Login, Error> {
         let mut proven = self.proven(&self.servers.writer).await?;
         if self.login.credential == Credential::Iam {
-            for reader in &self.servers.readers {
-                let token = self.password(reader).await?;
-                proven = proven.and_token_for(&reader.host, reader.port, token);
+            for server in self.others() {
+                let token = self.password(server).await?;
+                proven = proven.and_token_for(&server.host, server.port, token);
             }
         }
         Ok(proven)
@@ -286,5 +352,79 @@ impl Located<'_> {
             .password(self.login, server, region, &self.rights)
             .await?;
         Ok(Password::new(password.expose().to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use access_postgres::{InstanceProof, RoleState, Server, ValidUntil};
+
+    use super::*;
+
+    fn proof(in_recovery: &[bool]) -> ProofOfClosing {
+        let at = DateTime::UNIX_EPOCH;
+        let state = |in_recovery| RoleState {
+            oid: 1,
+            current_name: Some("breakglass".to_owned()),
+            name_taken: false,
+            can_login: false,
+            valid_until: ValidUntil::Never,
+            n_sessions: 0,
+            n_starting: 0,
+            n_prepared: 0,
+            in_recovery,
+            members: Vec::new(),
+            is_superuser: false,
+            is_createrole: false,
+            could_undo_its_window: false,
+            is_manageable: true,
+            max_window: Duration::from_secs(3600),
+            max_connections: 10,
+        };
+        let instances = in_recovery.iter().map(|in_recovery| InstanceProof {
+            endpoint: Endpoint {
+                host: "db".to_owned(),
+                port: 5432,
+                database: "latchkey".to_owned(),
+            },
+            // As it was when it was connected to.
+            server: Server {
+                system_identifier: "1".parse().unwrap(),
+                version: 180_000,
+                in_recovery: true,
+                clock: at,
+            },
+            sessions_gone_at: at,
+            proved_at: at,
+            n_sessions_ended: 0,
+            state: state(*in_recovery),
+        });
+        ProofOfClosing {
+            started_at: at,
+            connected_at: at,
+            login_refused_at: at,
+            sessions_gone_at: at,
+            proved_at: at,
+            n_sessions_ended: 0,
+            instances: instances.collect(),
+        }
+    }
+
+    #[test]
+    fn a_proof_without_the_server_that_takes_changes_is_none() {
+        let servers = Servers {
+            writer: HostPort {
+                host: "db".to_owned(),
+                port: 5432,
+            },
+            writer_itself: None,
+            readers: Vec::new(),
+            not_listed: Vec::new(),
+            not_available: Vec::new(),
+        };
+        let standbys = require_all(&servers, &proof(&[true, true])).unwrap_err();
+        assert!(matches!(standbys, Error::WriterNotSeen), "{standbys:?}");
+        assert_eq!(standbys.name(), ErrorName::NotProvedClosed);
+        require_all(&servers, &proof(&[true, false])).unwrap();
     }
 }

@@ -63,8 +63,19 @@ impl Handler {
         }
         let mut open = Vec::new();
         for id in self.table.open_windows().await? {
-            let Some(stored) = self.stored(&id).await? else {
-                continue; // opened by hand
+            // A row that cannot be read hides no other; reconcile sees to it that somebody hears of it.
+            let stored = match id {
+                Ok(id) => self.stored(&id).await,
+                Err(error) => Err(error),
+            };
+            let stored = match stored {
+                Ok(Some(stored)) => stored,
+                Ok(None) => continue, // opened by hand
+                Err(error @ Error::DamagedRow { .. }) => {
+                    tracing::error!("window not listed: {error}");
+                    continue;
+                }
+                Err(error) => return Err(error),
             };
             let is_open = stored.status == Status::Open
                 && stored.ending.is_none()

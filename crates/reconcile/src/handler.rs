@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use access_aws::catalogue::{Catalogue, Entry};
+use access_aws::catalogue::{Catalogue, Entries, Entry};
 use access_aws::execution::{self, Execution};
 use access_aws::table::{StoredRequest, Table};
 use access_aws::window_secret::WindowSecrets;
@@ -14,19 +14,19 @@ use access_core::converge::carry_out::{self, Closing, LONGEST_CLOSING};
 use access_core::{RequestId, RoleName, TargetId, Window, WindowRow};
 use access_postgres::{Connection, OpeningByHand, RoleSeen};
 use chrono::{DateTime, TimeDelta, Utc};
-use database_shell::{Reach, RoleToClose, WindowsInTable};
+use database_shell::{Reach, Reached, RoleToClose, WindowsInTable};
 use futures_util::StreamExt as _;
 use lambda_shell::{Failure, Invocation, Unit};
 use serde::Serialize;
 use serde_json::Value;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use crate::judge::{Judgement, judge};
 
-/// How many databases, or windows, are looked after at the same time.
+/// How many databases, or windows, or roles of one database, are looked after at the same time.
 const AT_ONCE: usize = 10;
 
-/// How long one database may take; an unreachable one delays no other.
+/// How long one database may take; an unreachable one delays no other. What takes longer is left to the next round.
 const PER_DATABASE: Duration = Duration::from_secs(60);
 
 const _: () = assert!(PER_DATABASE.as_secs() <= LONGEST_CLOSING.num_seconds().unsigned_abs());
@@ -55,6 +55,7 @@ pub(crate) struct Handler {
 #[derive(Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Round {
     pub(crate) n_databases: u32,
+    /// Databases with a server that could not be reached, or with a role that could not be looked after.
     pub(crate) n_unreachable: u32,
     pub(crate) n_roles: u32,
     /// Roles with access that no window gave, cut now.
@@ -71,7 +72,7 @@ pub(crate) struct Round {
     pub(crate) n_orphaned: u32,
     /// Openings by hand that were not known before.
     pub(crate) n_by_hand: u32,
-    /// What could not be asked after: windows, or the catalogue. Then the round does not count as one.
+    /// What could not be asked after: windows, or the catalogue, or a document of it. Then the round does not count as one.
     pub(crate) n_not_asked: u32,
     /// By how many seconds the most overdue window is past its end.
     pub(crate) overdue_seconds: f64,
@@ -94,7 +95,10 @@ impl Handler {
             .collect()
             .await;
         let entries = match self.catalogue.databases().await {
-            Ok(entries) => entries,
+            Ok(Entries { entries, n_faulty }) => {
+                round.n_not_asked += n_faulty;
+                entries
+            }
             // The databases of open windows are looked after all the same.
             Err(error) => {
                 tracing::error!("the catalogue cannot be read: {error}");
@@ -105,7 +109,7 @@ impl Handler {
         let watched = watched(entries, &open);
         round.n_databases = u32::try_from(watched.len()).unwrap_or(u32::MAX);
         let of_databases: Vec<Round> = futures_util::stream::iter(&watched)
-            .map(|watched| self.look_after_in_time(watched))
+            .map(|watched| self.look_after(watched))
             .buffer_unordered(AT_ONCE)
             .collect()
             .await;
@@ -119,7 +123,16 @@ impl Handler {
 
     /// The requests whose windows are not closed. One that cannot be read hides no other.
     async fn open_requests(&self, round: &mut Round) -> Result<Vec<StoredRequest>, Failure> {
-        let ids = self.table.open_windows().await.map_err(aws)?;
+        let mut ids = Vec::new();
+        for id in self.table.open_windows().await.map_err(aws)? {
+            match id {
+                Ok(id) => ids.push(id),
+                Err(error) => {
+                    tracing::error!("window not looked after: {error}");
+                    round.n_not_asked += 1;
+                }
+            }
+        }
         let found: Vec<_> = futures_util::stream::iter(&ids)
             .map(async |id| (id, self.table.request(id).await))
             .buffer_unordered(AT_ONCE)
@@ -145,20 +158,14 @@ impl Handler {
     /// What is wrong with one window, or with asking after it, keeps nobody from looking after the others.
     async fn look_after_window(&self, stored: &StoredRequest) -> Round {
         let mut round = Round::default();
-        if let Err(error) = self.try_to_look_after_window(stored, &mut round).await {
+        // Its end is looked after whatever becomes of asking after its execution.
+        let orphan = self.end_orphan(stored, &mut round).await;
+        let overdue = self.finish_overdue(stored, &mut round).await;
+        for error in [orphan, overdue].into_iter().filter_map(Result::err) {
             tracing::error!(request_id = %stored.request.request_id, "window not looked after: {error}");
             round.n_not_asked += 1;
         }
         round
-    }
-
-    async fn try_to_look_after_window(
-        &self,
-        stored: &StoredRequest,
-        round: &mut Round,
-    ) -> Result<(), access_aws::Error> {
-        self.end_orphan(stored, round).await?;
-        self.finish_overdue(stored, round).await
     }
 
     /// An execution that does not run any more looks after nothing: its window ends now.
@@ -227,57 +234,106 @@ impl Handler {
         }
     }
 
-    async fn look_after_in_time(&self, watched: &Watched) -> Round {
-        match timeout(PER_DATABASE, self.look_after(watched)).await {
-            Ok(Ok(round)) => round,
-            Ok(Err(error)) => unreachable(&watched.target, &error.to_string()),
-            Err(_) => unreachable(&watched.target, "no answer in time"),
+    /// Every registered role of one database, by the database's own word. What was found and done counts, whatever goes
+    /// wrong afterwards.
+    async fn look_after(&self, watched: &Watched) -> Round {
+        let deadline = Instant::now() + PER_DATABASE;
+        let reached = timeout_at(deadline, self.registered_roles(watched)).await;
+        let (reached, names) = match reached {
+            Ok(Ok(reached)) => reached,
+            Ok(Err(error)) => return unreachable(&watched.target, &error.to_string()),
+            Err(_) => return unreachable(&watched.target, "no answer in time"),
+        };
+        let connections = &reached.connections;
+        let of_roles: Vec<_> = futures_util::stream::iter(&names)
+            .map(|name| self.look_after_in_time(watched, connections, name, deadline))
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await;
+        let mut round = Round {
+            n_unreachable: u32::from(reached.n_missing > 0),
+            ..Round::default()
+        };
+        for (part, _) in &of_roles {
+            round.add(part);
         }
+        // One after the other, last: each may take a second, and no closing waits for them.
+        for name in of_roles.into_iter().filter_map(|(_, to_sweep)| to_sweep) {
+            let sweeping = self.sweep(watched, connections, name, &mut round);
+            let wrong = match timeout_at(deadline, sweeping).await {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => OUT_OF_TIME.to_owned(),
+            };
+            round.add(&not_looked_after(watched, name, &wrong));
+        }
+        // It is one database, whatever of it could not be seen.
+        round.n_unreachable = round.n_unreachable.min(1);
+        round
     }
 
-    /// Every registered role of one database, by the database's own word.
-    async fn look_after(&self, watched: &Watched) -> Result<Round, database_shell::Error> {
+    async fn registered_roles(
+        &self,
+        watched: &Watched,
+    ) -> Result<(Reached, Vec<String>), database_shell::Error> {
         let located = self
             .reach
             .locate(&watched.database, &watched.database.closer)
             .await?;
-        let connections = located.connect_everywhere().await?;
-        let mut round = Round::default();
-        // One after the other, last: each may take a second, and no closing waits for them.
-        let mut to_sweep = Vec::new();
-        for name in connections[0].registered_roles().await? {
-            round.n_roles += 1;
-            match self
-                .look_after_role(watched, &connections, &name, &mut round)
-                .await
-            {
-                Ok(Judgement::EndHidden) => to_sweep.push(name),
-                Ok(_) => {}
-                // What is wrong with one role keeps nobody from looking after the others.
-                Err(error) => {
-                    tracing::error!(target = %watched.target, role = name, "role not looked after: {error}");
-                    round.n_unreachable = 1;
-                }
+        let reached = located.connect_everywhere().await?;
+        let names = reached.connections[0].registered_roles().await?;
+        Ok((reached, names))
+    }
+
+    /// Looks after one role, and gives its name back if it is to be swept. What is wrong with one role keeps nobody from
+    /// looking after the others.
+    async fn look_after_in_time<'a>(
+        &self,
+        watched: &Watched,
+        connections: &[Connection],
+        name: &'a str,
+        deadline: Instant,
+    ) -> (Round, Option<&'a str>) {
+        let mut round = Round {
+            n_roles: 1,
+            ..Round::default()
+        };
+        let looking = self.look_after_role(watched, connections, name, &mut round);
+        let wrong = match timeout_at(deadline, looking).await {
+            Ok(Ok(judgement)) => {
+                return (round, (judgement == Judgement::EndHidden).then_some(name));
             }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => OUT_OF_TIME.to_owned(),
+        };
+        round.add(&not_looked_after(watched, name, &wrong));
+        (round, None)
+    }
+
+    async fn sweep(
+        &self,
+        watched: &Watched,
+        connections: &[Connection],
+        name: &str,
+        round: &mut Round,
+    ) -> Result<(), database_shell::Error> {
+        let n_ended = access_postgres::sweep_hidden(connections, name).await?;
+        if n_ended == 0 {
+            return Ok(());
         }
-        for name in to_sweep {
-            let n_ended = access_postgres::sweep_hidden(&connections, &name).await?;
-            if n_ended > 0 {
-                tracing::error!(target = %watched.target, role = name, n_ended, "sessions that hid in their start were ended");
-                if let Ok(role) = RoleName::new(&name) {
-                    let n_sessions_ended = u64::try_from(n_ended).unwrap_or(u64::MAX);
-                    let target = watched.target.clone();
-                    self.record(Event::AccessCut {
-                        target,
-                        role,
-                        n_sessions_ended,
-                    })
-                    .await;
-                }
-                round.n_cut += 1;
-            }
+        tracing::error!(target = %watched.target, role = name, n_ended, "sessions that hid in their start were ended");
+        round.n_cut += 1;
+        if let Ok(role) = RoleName::new(name) {
+            let n_sessions_ended = u64::try_from(n_ended).unwrap_or(u64::MAX);
+            let target = watched.target.clone();
+            self.record(Event::AccessCut {
+                target,
+                role,
+                n_sessions_ended,
+            })
+            .await;
         }
-        Ok(round)
+        Ok(())
     }
 
     async fn look_after_role(
@@ -293,7 +349,8 @@ impl Handler {
             round.n_changed += 1;
         }
         let Ok(role) = RoleName::new(name) else {
-            tracing::error!(target = %watched.target, "a registered role has a name that no request can have");
+            tracing::error!(target = %watched.target, ?name, can_login = seen.can_login, "a registered role has a name that no request can have");
+            round.n_not_closed += u32::from(seen.can_login || seen.n_sessions > 0);
             return Ok(Judgement::Fine);
         };
         for opening in connections[0].openings_by_hand(name).await? {
@@ -302,7 +359,8 @@ impl Handler {
         self.act(watched, &role, &seen, round).await
     }
 
-    /// What the DBA opened in an outage is a window from now on: told to those on call, and closed like any.
+    /// What the DBA opened in an outage is a window from now on: told to those on call, and closed like any, also if it
+    /// was over before anybody saw it.
     async fn adopt(
         &self,
         watched: &Watched,
@@ -529,6 +587,16 @@ fn adopted_id(target: &TargetId, role: &RoleName, opening: &OpeningByHand) -> Re
         &format!("by hand: {target} {role}"),
         opening.opened_at.timestamp_millis(),
     )
+}
+
+const OUT_OF_TIME: &str = "not done in time; the next round tries again";
+
+fn not_looked_after(watched: &Watched, name: &str, why: &str) -> Round {
+    tracing::error!(target = %watched.target, role = name, "role not looked after: {why}");
+    Round {
+        n_unreachable: 1,
+        ..Round::default()
+    }
 }
 
 fn unreachable(target: &TargetId, why: &str) -> Round {

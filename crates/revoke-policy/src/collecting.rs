@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use access_aws::Error;
 use access_aws::assumable::{self, Hand};
+use access_aws::catalogue::Entries;
 use access_aws::policy::{Holder, Policies};
 use access_contract::record::Event;
 use access_contract::{ErrorName, Status};
@@ -53,7 +54,10 @@ impl Handler {
         let mut round = Round::default();
         let mut accounts = BTreeMap::from([(self.own_account.clone(), self.config.clone())]);
         let mut privileged: BTreeMap<(String, String), AssumeRole> = BTreeMap::new();
-        for entry in self.catalogue.accounts().await? {
+        let Entries { entries, n_faulty } = self.catalogue.accounts().await?;
+        // What a faulty document names is not looked at.
+        round.n_unreachable += n_faulty;
+        for entry in entries {
             self.reach(&entry.place, &mut accounts, &mut round).await;
             for policy in entry.roles {
                 if let Some(grant) = policy.grant.assume_role() {

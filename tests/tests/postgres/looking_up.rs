@@ -1,5 +1,6 @@
 //! Where the servers of a cluster are, by RDS's word: they change while it is being closed, or are in other regions.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -20,7 +21,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::net::TcpListener;
-use xtask::postgres::{LATCHKEY_DATABASE, LocalPostgres};
+use xtask::postgres::{Account, LATCHKEY_DATABASE, LocalPostgres};
 
 use super::fixture::*;
 
@@ -30,7 +31,15 @@ const PROOF_DEADLINE: Duration = Duration::from_secs(40);
 /// A cluster as RDS describes it, the password of the closer, and the roots of its servers.
 struct Described {
     writer_port: u16,
+    /// The member that RDS says is the writer, if it is behind the cluster's name.
+    flagged_port: Option<u16>,
     reader_ports: Vec<u16>,
+    /// A member that is being made: it has no address.
+    in_the_making: Option<&'static str>,
+    /// The replicas of instances.
+    replicas: BTreeMap<String, Vec<String>>,
+    /// Replicas of the cluster, in other regions.
+    replicas_elsewhere: Vec<&'static str>,
     /// The global database that it belongs to.
     global: Option<&'static str>,
     password: String,
@@ -44,6 +53,10 @@ impl Described {
         Arc::new(Mutex::new(Self {
             writer_port: writer.port(),
             reader_ports: readers.iter().map(|reader| reader.port()).collect(),
+            flagged_port: None,
+            in_the_making: None,
+            replicas: BTreeMap::new(),
+            replicas_elsewhere: Vec::new(),
             global: None,
             password: writer.accounts().closer.password.clone(),
             roots: writer.ca_pem().to_owned(),
@@ -168,6 +181,159 @@ async fn nothing_is_proved_while_readers_in_other_regions_are_not_listed() {
         let proof = close(&cluster_with(vec![listed])).await.unwrap();
         assert_eq!(proof.instances.len(), 2);
         assert!(!is_alive(&on_reader).await);
+
+        // One that is listed says nothing about two.
+        described.lock().unwrap().replicas_elsewhere = vec!["orders-there"];
+        let listed = HostPort {
+            host: elsewhere.host().to_owned(),
+            port: elsewhere.port(),
+        };
+        let not_listed = close(&cluster_with(vec![listed])).await;
+        let Err(Error::ReadersNotListed(names)) = not_listed else {
+            panic!("{not_listed:?}")
+        };
+        assert_eq!(names, ["orders-everywhere", "orders-there"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_in_the_making_keeps_nothing_open_and_nothing_is_proved() {
+    for major in majors() {
+        let mut primary = start(*major).await;
+        let standby = primary.add_standby().await.unwrap();
+        let role = primary.accounts().target.clone();
+        open_everywhere(&primary, &standby, &role).await;
+        let on_writer = session(&primary, &role).await;
+        let on_reader = session(&standby, &role).await;
+        let described = Described::new(&primary, &[&standby]);
+        described.lock().unwrap().in_the_making = Some("orders-new");
+        let reach = Reach::new(&aws(&described).await);
+        let database = cluster_with(Vec::new());
+        let role_name = RoleName::new(&role.user).unwrap();
+        let to_close = to_close(&reach, &database, &role_name);
+        let not_proved = to_close.close().await;
+        let Err(Error::ServersNotAvailable(names)) = not_proved else {
+            panic!("{not_proved:?}")
+        };
+        assert_eq!(names, ["orders-new"]);
+        assert!(!can_log_in(&primary, &role).await);
+        assert!(!is_alive(&on_writer).await && !is_alive(&on_reader).await);
+
+        described.lock().unwrap().in_the_making = None;
+        assert_eq!(to_close.close().await.unwrap().instances.len(), 2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_of_replicas_are_closed() {
+    for major in majors() {
+        let mut primary = start(*major).await;
+        let standby = primary.add_standby().await.unwrap();
+        let role = primary.accounts().target.clone();
+        open_everywhere(&primary, &standby, &role).await;
+        let on_last = session(&standby, &role).await;
+        let described = Described::new(&primary, &[]);
+        let first = primary.port().to_string();
+        let last = standby.port().to_string();
+        // The one in between is being made anew.
+        described.lock().unwrap().replicas = BTreeMap::from([
+            (first.clone(), vec!["orders-new".to_owned()]),
+            ("orders-new".to_owned(), vec![last, first.clone()]),
+        ]);
+        described.lock().unwrap().in_the_making = Some("orders-new");
+        let reach = Reach::new(&aws(&described).await);
+        let database = Database {
+            location: Location::Instance(first),
+            ..cluster_with(Vec::new())
+        };
+        let role_name = RoleName::new(&role.user).unwrap();
+        let to_close = to_close(&reach, &database, &role_name);
+        let not_proved = to_close.close().await;
+        assert!(
+            matches!(not_proved, Err(Error::ServersNotAvailable(_))),
+            "{not_proved:?}"
+        );
+        assert!(!is_alive(&on_last).await);
+
+        described.lock().unwrap().in_the_making = None;
+        described
+            .lock()
+            .unwrap()
+            .replicas
+            .insert(primary.port().to_string(), vec![standby.port().to_string()]);
+        assert_eq!(to_close.close().await.unwrap().instances.len(), 2);
+    }
+}
+
+/// In a failover the cluster's name leads to another instance before RDS says so: sessions of the one that it still calls
+/// the writer end too.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_instance_that_rds_calls_the_writer_is_closed_by_its_own_name() {
+    for major in majors() {
+        let mut primary = start(*major).await;
+        let standby = primary.add_standby().await.unwrap();
+        let role = primary.accounts().target.clone();
+        open_everywhere(&primary, &standby, &role).await;
+        let on_flagged = session(&standby, &role).await;
+        let on_writer = session(&primary, &role).await;
+        let described = Described::new(&primary, &[&primary]);
+        described.lock().unwrap().flagged_port = Some(standby.port());
+        let reach = Reach::new(&aws(&described).await);
+        let database = cluster_with(Vec::new());
+        let role_name = RoleName::new(&role.user).unwrap();
+        let proof = to_close(&reach, &database, &role_name).close().await;
+        let proof = proof.unwrap();
+        assert_eq!(proof.instances.len(), 2);
+        assert_eq!(proof.n_sessions_ended, 2);
+        assert!(!is_alive(&on_flagged).await && !is_alive(&on_writer).await);
+    }
+}
+
+/// One reader that does not answer keeps nobody from looking at the others, and is counted.
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_that_can_be_reached_are_looked_at_and_the_others_counted() {
+    for major in majors() {
+        let mut primary = start(*major).await;
+        let mut standby = primary.add_standby().await.unwrap();
+        let described = Described::new(&primary, &[&standby]);
+        let reach = Reach::new(&aws(&described).await);
+        let database = cluster_with(Vec::new());
+        let located = reach.locate(&database, &database.closer).await.unwrap();
+        let looked = async || {
+            let reached = located.connect_everywhere().await.unwrap();
+            let registered = reached.connections[0].registered_roles().await.unwrap();
+            assert!(registered.contains(&primary.accounts().target.user));
+            (reached.connections.len(), reached.n_missing)
+        };
+        assert_eq!(looked().await, (2, 0));
+        standby.stop().unwrap();
+        assert_eq!(looked().await, (1, 1));
+
+        described.lock().unwrap().in_the_making = Some("orders-new");
+        let located = reach.locate(&database, &database.closer).await.unwrap();
+        let reached = located.connect_everywhere().await.unwrap();
+        assert_eq!((reached.connections.len(), reached.n_missing), (1, 2));
+    }
+}
+
+async fn open_everywhere(primary: &LocalPostgres, standby: &LocalPostgres, role: &Account) {
+    open(primary, role).await;
+    eventually("the reader knows that the role is open", async || {
+        can_log_in(standby, role).await
+    })
+    .await;
+}
+
+fn to_close<'a>(reach: &'a Reach, database: &'a Database, role: &'a RoleName) -> RoleToClose<'a> {
+    RoleToClose {
+        reach,
+        database,
+        login: &database.closer,
+        role,
+        system_identifier: None,
+        role_oid: None,
+        deadline: PROOF_DEADLINE,
+        now: Utc::now,
     }
 }
 
@@ -224,20 +390,22 @@ fn answer(target: Option<&str>, body: &[u8], described: &mut Described) -> Strin
                 described.n_looks += 1;
                 cluster(described)
             } else {
-                instance(&parameter("DBInstanceIdentifier").unwrap())
+                instance(&parameter("DBInstanceIdentifier").unwrap(), described)
             }
         }
     }
 }
 
 fn cluster(described: &Described) -> String {
-    let member = |port: &u16, is_writer: bool| {
+    let member = |id: &dyn std::fmt::Display, is_writer: bool| {
         format!(
-            "<DBClusterMember><DBInstanceIdentifier>{port}</DBInstanceIdentifier>\
+            "<DBClusterMember><DBInstanceIdentifier>{id}</DBInstanceIdentifier>\
              <IsClusterWriter>{is_writer}</IsClusterWriter></DBClusterMember>"
         )
     };
-    let mut members = member(&described.writer_port, true);
+    let flagged_port = described.flagged_port.unwrap_or(described.writer_port);
+    let mut members = member(&flagged_port, true);
+    members.extend(described.in_the_making.map(|id| member(&id, false)));
     members.extend(
         described
             .reader_ports
@@ -247,19 +415,35 @@ fn cluster(described: &Described) -> String {
     let global = described.global.map_or_else(String::new, |id| {
         format!("<GlobalClusterIdentifier>{id}</GlobalClusterIdentifier>")
     });
+    let elsewhere = described.replicas_elsewhere.iter();
+    let elsewhere: String = elsewhere
+        .map(|id| format!("<ReadReplicaIdentifier>{id}</ReadReplicaIdentifier>"))
+        .collect();
     format!(
         "<DescribeDBClustersResponse><DescribeDBClustersResult><DBClusters><DBCluster>\
          <Endpoint>127.0.0.1</Endpoint><Port>{}</Port><DBClusterMembers>{members}</DBClusterMembers>{global}\
+         <ReadReplicaIdentifiers>{elsewhere}</ReadReplicaIdentifiers>\
          </DBCluster></DBClusters></DescribeDBClustersResult></DescribeDBClustersResponse>",
         described.writer_port
     )
 }
 
-/// Instances are called after their ports.
-fn instance(port: &str) -> String {
+/// Instances are called after their ports, but for one that has none yet.
+fn instance(id: &str, described: &Described) -> String {
+    let endpoint = if described.in_the_making == Some(id) {
+        String::new()
+    } else {
+        format!("<Endpoint><Address>127.0.0.1</Address><Port>{id}</Port></Endpoint>")
+    };
+    let replicas = described.replicas.get(id).into_iter().flatten();
+    let replicas: String = replicas
+        .map(|replica| {
+            format!("<ReadReplicaDBInstanceIdentifier>{replica}</ReadReplicaDBInstanceIdentifier>")
+        })
+        .collect();
     format!(
-        "<DescribeDBInstancesResponse><DescribeDBInstancesResult><DBInstances><DBInstance>\
-         <Endpoint><Address>127.0.0.1</Address><Port>{port}</Port></Endpoint>\
+        "<DescribeDBInstancesResponse><DescribeDBInstancesResult><DBInstances><DBInstance>{endpoint}\
+         <ReadReplicaDBInstanceIdentifiers>{replicas}</ReadReplicaDBInstanceIdentifiers>\
          </DBInstance></DBInstances></DescribeDBInstancesResult></DescribeDBInstancesResponse>"
     )
 }

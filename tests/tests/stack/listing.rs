@@ -22,7 +22,7 @@ async fn user(stack: &Stack, name: &str, is_known: bool) -> Keys {
     keys
 }
 
-async fn see(stack: &Stack, keys: Option<&Keys>, path: &str) -> Answer {
+pub(super) async fn see(stack: &Stack, keys: Option<&Keys>, path: &str) -> Answer {
     let requests = stack.output("RequestsUrl").unwrap();
     let api = requests.strip_suffix("/requests").unwrap();
     callback::call(keys, "GET", &format!("{api}{path}"), &[], "")

@@ -294,6 +294,40 @@ fn a_window_that_the_owner_opened_by_hand_is_recorded_until_it_is_over() {
     });
 }
 
+/// Nobody looked while it was not over. LOGIN is left, so that it is adopted, told and closed, and once for all.
+#[test]
+fn an_opening_by_hand_that_is_over_before_anybody_looked_is_adopted_and_closed_once() {
+    alone_on_stack(async |stack| {
+        let keys = auditor(stack, "auditor-of-late-adopted").await;
+        let role = new_role(stack, json!({ "mode": "observe" })).await;
+        let dba = &stack.postgres().accounts().master;
+        let session = stack.postgres().log_in(dba, "latchkey").await.unwrap();
+        let open = "SELECT latchkey.open_by_hand($1, now() + interval '3 seconds', 'outage')";
+        session.execute(open, &[&role]).await.unwrap();
+        let seen = async |what: &str| -> bool {
+            let seen = format!("SELECT {what} FROM pg_roles WHERE rolname = $1");
+            let row = session.query_one(&seen, &[&role]).await.unwrap();
+            row.get(0)
+        };
+        while !seen("rolvaliduntil < clock_timestamp()").await {
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        }
+        assert!(seen("rolcanlogin").await);
+        let first = stack.invoke("ReconcileFunction", &json!({})).await.unwrap();
+        assert!(first["n_by_hand"].as_u64().unwrap() > 0, "{first}");
+        assert!(!seen("rolcanlogin").await, "{first}");
+        stack.invoke("ReconcileFunction", &json!({})).await.unwrap();
+        let mut adopted = all_lines(stack, &keys);
+        adopted.retain(|line| {
+            line["event"] == "adopted" && line["role"] == role.as_str() && line["target"] == TARGET
+        });
+        assert_eq!(adopted.len(), 1, "{adopted:?}");
+        let id = adopted[0]["request_id"].as_str().unwrap();
+        let of_adopted = lines(stack, &keys, id).await;
+        assert_eq!(summary(&of_adopted).0, ["adopted", "adopted_over"]);
+    });
+}
+
 #[test]
 fn a_function_that_is_killed_in_the_middle_leaves_neither_a_hole_nor_a_second_line() {
     alone_on_stack(async |stack| {
