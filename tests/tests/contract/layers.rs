@@ -39,6 +39,8 @@ const MAY_USE: [(&str, &[&str]); 8] = [
 struct Packages {
     direct: BTreeMap<String, BTreeSet<String>>,
     ours: BTreeSet<String>,
+    /// Every package that anything of ours is built with, as `name version`.
+    versions: BTreeSet<String>,
 }
 
 impl Packages {
@@ -61,9 +63,13 @@ impl Packages {
             String::from_utf8_lossy(&output.stderr)
         );
         let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let names: BTreeMap<&str, &str> = metadata["packages"]
-            .as_array()
-            .unwrap()
+        let listed = metadata["packages"].as_array().unwrap();
+        let versions = listed
+            .iter()
+            .map(|package| ["name", "version"].map(|field| package[field].as_str().unwrap()))
+            .map(|name_and_version| name_and_version.join(" "))
+            .collect();
+        let names: BTreeMap<&str, &str> = listed
             .iter()
             .map(|package| {
                 (
@@ -93,7 +99,11 @@ impl Packages {
             .iter()
             .map(|id| names[id.as_str().unwrap()].to_owned())
             .collect();
-        Self { direct, ours }
+        Self {
+            direct,
+            ours,
+            versions,
+        }
     }
 
     fn ours_used_by(&self, package: &str) -> BTreeSet<&str> {
@@ -205,4 +215,20 @@ fn one_tls_stack_is_in_every_function() {
             );
         }
     }
+}
+
+/// They come with the default features of any `aws-sdk-*` crate: <https://github.com/awslabs/aws-sdk-rust/discussions/1257>.
+#[test]
+fn the_legacy_stack_of_the_aws_sdks_is_nowhere() {
+    let packages = Packages::read();
+    for legacy in ["hyper 0.14.", "rustls 0.21.", "h2 0.3."] {
+        let found = packages.versions.iter().find(|it| it.starts_with(legacy));
+        assert_eq!(found, None, "an aws-sdk crate is used with its defaults");
+    }
+    assert!(
+        packages
+            .versions
+            .iter()
+            .any(|it| it.starts_with("hyper 1."))
+    );
 }
