@@ -11,6 +11,7 @@ mod lambda;
 mod peers;
 mod plot;
 mod process;
+mod readme;
 mod report;
 mod round_trips;
 mod scale;
@@ -60,11 +61,13 @@ const AT_128_MB: [&str; 4] = [LOGIN_CORE, PYTHON_LOGIN, NODE_LOGIN, ENABLE_LOGIN
 enum Part {
     /// What reconcile and a closing cost with more windows and more databases.
     Scale,
+    /// Write the figures of the last run into README.md and docs, and measure nothing.
+    Readme,
 }
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Measure this instead of the functions beside their peers.
+    /// Do this instead of measuring the functions beside their peers.
     #[arg(value_enum)]
     part: Option<Part>,
     /// Rounds; each starts every subject once.
@@ -76,9 +79,6 @@ pub(crate) struct Options {
     /// Print the figures as one line of JSON on standard output, last.
     #[arg(long)]
     json: bool,
-    /// Write the plot here too.
-    #[arg(long)]
-    plot: Option<PathBuf>,
     /// Measure the programs in this folder, each as NAME/bootstrap, instead of building them.
     #[arg(long)]
     programs: Option<PathBuf>,
@@ -86,6 +86,9 @@ pub(crate) struct Options {
 
 /// Builds, measures, reports, and fails if a gate does not hold.
 pub(crate) async fn run(options: &Options) -> Result<()> {
+    if options.part == Some(Part::Readme) {
+        return readme::write();
+    }
     let folder = workspace::make_folder(workspace::target().join("bench"))?;
     let log = folder.join("build.log");
     workspace::remove(&log)?;
@@ -144,13 +147,9 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     };
     let subjects: Vec<&str> = bench.subjects.iter().map(|subject| subject.name).collect();
     report::print(&bench.samples, &subjects, &gates, &facts, &bench.calls);
-    let plotted = plot::svg(&bench.samples, &facts);
-    workspace::write(&folder.join("bench.svg"), &plotted)?;
-    if let Some(path) = &options.plot {
-        workspace::write(path, &plotted)?;
-    }
-    let summary = report::as_json(&bench.samples, &gates, &facts);
+    let summary = report::as_json(&bench.samples, &subjects, &gates, &facts, &bench.calls);
     workspace::write(&folder.join("bench.json"), &summary.to_string())?;
+    workspace::write(&folder.join("bench.svg"), &plot::svg(&summary))?;
     if options.json {
         report::print_json(&summary);
     }

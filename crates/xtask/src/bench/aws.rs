@@ -46,6 +46,12 @@ impl State {
         self.items.insert((pk.to_owned(), sk.to_owned()), item);
     }
 
+    /// Whether a request is stored, and the line of the record that says so.
+    pub(crate) fn holds_request(&self) -> bool {
+        let holds = |kind: &str| self.items.keys().any(|(pk, _)| pk.starts_with(kind));
+        holds("request#") && holds("record#")
+    }
+
     /// A text attribute of an item.
     pub(crate) fn text(&self, pk: &str, sk: &str, attribute: &str) -> Option<String> {
         let item = self.items.get(&(pk.to_owned(), sk.to_owned()))?;

@@ -13,8 +13,8 @@ use xtask::process::last_lines;
 use super::process::{cpu_millis, peak_memory_mb};
 use super::serving::{Answer, Serving};
 
-/// Python at a fourteenth of a CPU takes seconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Python at a fourteenth of a CPU takes seconds, a thousand windows on a busy machine minutes.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A started function. It ends when this is dropped.
 pub(crate) struct Lambda {
@@ -187,7 +187,7 @@ impl Lambda {
             _ = self.child.wait() => None,
             () = tokio::time::sleep(PATIENCE) => None,
         };
-        asked.ok_or_else(|| self.failed("it ended, or asked and answered nothing for a minute"))
+        asked.ok_or_else(|| self.failed("it ended, or asked and answered nothing for five minutes"))
     }
 
     fn failed(&self, reason: &str) -> Error {

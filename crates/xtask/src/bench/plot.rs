@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::report::Facts;
-use super::statistics::{Metric, Samples};
+use serde_json::Value;
+
 use super::{
     APPROVAL, COMPUTE_WAIT, DISABLE_LOGIN, ENABLE_LOGIN, FLOOR, LOGIN_CORE, NODE_ENABLE,
     NODE_LOGIN, NOTIFY, PSQL, PYTHON_ENABLE, PYTHON_LOGIN,
@@ -24,17 +24,18 @@ const STEP: f64 = 22.0;
 const GAP: f64 = 10.0;
 const TOP: f64 = 56.0;
 
-/// The whole picture. Its colours are readable on light and dark pages.
-pub(crate) fn svg(samples: &Samples, facts: &Facts) -> String {
+/// The whole picture of a run's summary. Its colours are readable on light and dark pages.
+pub(crate) fn svg(summary: &Value) -> String {
     let mut bars = String::new();
     let mut y = TOP;
     for group in GROUPS {
         for subject in group {
-            let Some(millis) = samples.median(subject, Metric::ColdCpu) else {
+            let median = &summary["subjects"][*subject]["cold_cpu_ms"]["median"];
+            let Some(millis) = median.as_f64() else {
                 continue;
             };
-            let ours = !subject.contains(" in ") && *subject != PSQL;
-            let colour = if ours { "#1a7f5a" } else { "#b35c1e" };
+            let theirs = subject.contains(" in ") || *subject == PSQL;
+            let colour = if theirs { "#b35c1e" } else { "#1a7f5a" };
             let (width, middle) = (length(millis), y + BAR * 0.78);
             // Writing to a text cannot fail.
             let _ = writeln!(
@@ -68,10 +69,10 @@ pub(crate) fn svg(samples: &Samples, facts: &Facts) -> String {
 <text x="16" y="40">{machine}, {rounds} rounds, load {before} to {after}: only ratios count. Green is ours.</text>
 {axis}{bars}</svg>
 "##,
-        machine = escaped(&facts.machine),
-        rounds = facts.rounds,
-        before = facts.load_before,
-        after = facts.load_after,
+        machine = escaped(summary["machine"].as_str().unwrap_or_default()),
+        rounds = summary["rounds"],
+        before = summary["load"][0].as_str().unwrap_or_default(),
+        after = summary["load"][1].as_str().unwrap_or_default(),
     )
 }
 
@@ -98,20 +99,16 @@ mod tests {
 
     #[test]
     fn the_plot_shows_what_was_measured_and_nothing_else() {
-        let mut samples = Samples::default();
-        samples.add(FLOOR, Metric::ColdCpu, 1.5);
-        samples.add(PYTHON_ENABLE, Metric::ColdCpu, 700.0);
-        let facts = Facts {
-            machine: "2 × <some> processor".to_owned(),
-            postgres: "15.1".to_owned(),
-            load_before: "0.1".to_owned(),
-            load_after: "0.2".to_owned(),
-            rounds: 20,
-            missing: Vec::new(),
-        };
-        let picture = svg(&samples, &facts);
+        let picture = svg(&serde_json::json!({
+            "machine": "2 × <some> processor", "rounds": 20, "load": ["0.1", "0.2"],
+            "subjects": {
+                FLOOR: { "cold_cpu_ms": { "median": 1.5 } },
+                PYTHON_ENABLE: { "cold_cpu_ms": { "median": 700.0 } },
+            },
+        }));
         assert!(picture.contains("1.5 ms") && picture.contains("700 ms"));
-        assert!(!picture.contains(NODE_LOGIN) && picture.contains("&lt;some>"));
+        assert!(picture.contains("load 0.1 to 0.2") && picture.contains("&lt;some>"));
+        assert!(!picture.contains(NODE_LOGIN));
         assert_eq!(picture.matches("<rect").count(), 2);
     }
 }

@@ -1,5 +1,6 @@
 //! The figures of a run, ratios first, for people and for machines.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 
 use serde_json::{Value, json};
@@ -128,8 +129,19 @@ fn cell(samples: &Samples, subject: &str, metric: Metric) -> String {
     }
 }
 
-/// Everything, for machines.
-pub(crate) fn as_json(samples: &Samples, gates: &[Gate], facts: &Facts) -> Value {
+/// Everything, for machines and for the README.
+pub(crate) fn as_json(
+    samples: &Samples,
+    subjects: &[&str],
+    gates: &[Gate],
+    facts: &Facts,
+    calls: &[(&str, String)],
+) -> Value {
+    let order: Vec<&str> = subjects.iter().copied().chain([PSQL, RAW]).collect();
+    let calls: BTreeMap<&str, &str> = calls
+        .iter()
+        .map(|(name, it)| (*name, it.as_str()))
+        .collect();
     json!({
         "machine": facts.machine,
         "postgres": facts.postgres,
@@ -137,6 +149,8 @@ pub(crate) fn as_json(samples: &Samples, gates: &[Gate], facts: &Facts) -> Value
         "load": [facts.load_before, facts.load_after],
         "missing": facts.missing,
         "gates": gates.iter().map(Gate::as_json).collect::<Vec<_>>(),
+        "order": order,
+        "calls": calls,
         "subjects": samples.as_json(),
     })
 }

@@ -141,6 +141,12 @@ impl World {
             .env("LATCHKEY_DEPLOYMENT", "bench")
             .env("LATCHKEY_CATALOGUE_PREFIX", PREFIX)
             .env("LATCHKEY_TOPIC_ARN", arn("sns", "latchkey"))
+            .env("LATCHKEY_CHAT_TOPIC_ARN", arn("sns", "chat"))
+            .env("LATCHKEY_CHAT_LANGUAGE", "en")
+            .env(
+                "LATCHKEY_NOTICE_ROLE_ARN",
+                "arn:aws:iam::123456789012:role/notice",
+            )
             .env(
                 "LATCHKEY_LINK_KEY_ARN",
                 arn("kms", &format!("key/{KEY_ID}")),
@@ -198,14 +204,12 @@ impl World {
         let held = match work {
             Work::Nothing => true,
             Work::LoginCore => answer["closed"] == true && !self.can_login(CORE_ROLE).await?,
-            Work::TakeIn => {
-                answer["outcome"] == "accepted"
-                    && self.aws.state().calls.contains(&"PutItem".to_owned())
-            }
+            Work::TakeIn => answer["outcome"] == "accepted" && self.aws.state().holds_request(),
             Work::Ask => {
                 let state = self.aws.state();
-                answer["outcome"] == "asked"
-                    && state.calls.iter().filter(|call| *call == "Publish").count() == 2
+                // Both approvers, the requester and the chat channels.
+                answer["n_asked"] == 2
+                    && state.calls.iter().filter(|call| *call == "Publish").count() == 4
             }
             Work::Approve => {
                 let state = self.aws.state();
@@ -262,6 +266,7 @@ impl World {
             let row = [
                 ("document", like.to_string()),
                 ("status", "closed".to_owned()),
+                ("n_votes", "1".to_owned()),
             ];
             state.put(&format!("request#{}", numbered(n)), "request", &row);
         }
@@ -616,6 +621,7 @@ fn put_open(state: &mut State, n: usize, document: &Value) {
     let row = [
         ("document", document.to_string()),
         ("status", "open".to_owned()),
+        ("n_votes", "1".to_owned()),
         ("window", window.to_string()),
     ];
     state.put(&format!("request#{id}"), "request", &row);

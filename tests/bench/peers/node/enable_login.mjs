@@ -126,10 +126,14 @@ async function arm(id, request, window) {
   const Update = {
     TableName,
     Key: { pk: { S: `request#${id}` }, sk: { S: "request" } },
-    UpdateExpression: "SET #status = :open",
+    UpdateExpression: "SET #status = :open, #window = :window",
     ConditionExpression: "#status = :approved",
-    ExpressionAttributeNames: { "#status": "status" },
-    ExpressionAttributeValues: { ":open": { S: "open" }, ":approved": { S: "approved" } },
+    ExpressionAttributeNames: { "#status": "status", "#window": "window" },
+    ExpressionAttributeValues: {
+      ":window": { S: JSON.stringify(window) },
+      ":open": { S: "open" },
+      ":approved": { S: "approved" },
+    },
   };
   const Counted = {
     TableName,
@@ -138,8 +142,19 @@ async function arm(id, request, window) {
     ConditionExpression: count ? "n_armed = :n_armed" : "attribute_not_exists(pk)",
     ExpressionAttributeValues: { ":one": { N: "1" }, ...(count && { ":n_armed": count.n_armed }) },
   };
-  const items = [{ Put }, { Update }, { Update: Counted }];
+  const items = [{ Put }, { Update }, { Update: Counted }, { Put: line(id, "armed", { window }) }];
   await dynamodb.send(new TransactWriteItemsCommand({ TransactItems: items }));
+}
+
+// A line of the record, written with the change that it tells of.
+function line(id, event, details) {
+  const at = new Date().toISOString();
+  const text = { version: 1, at, request_id: id, part: "enable-login", event, ...details };
+  return {
+    TableName,
+    Item: { pk: { S: `record#${at.slice(0, 10)}` }, sk: { S: `${at}#${id}` }, line: { S: JSON.stringify(text) } },
+    ConditionExpression: "attribute_not_exists(pk)",
+  };
 }
 
 async function schedule(id, end) {
@@ -203,13 +218,14 @@ async function converge(id, request, window, client) {
   if (!state.can_login) throw new Error("the role was not opened");
   const item = await get(key, id);
   const document = { ...JSON.parse(item.document.S), opened_at: new Date().toISOString() };
-  const asked = new UpdateItemCommand({
+  const Update = {
     TableName,
     Key: { pk: { S: key }, sk: { S: id } },
     UpdateExpression: "SET document = :after",
     ConditionExpression: "document = :before",
     ExpressionAttributeValues: { ":after": { S: JSON.stringify(document) }, ":before": item.document },
-  });
-  await dynamodb.send(asked);
+  };
+  const items = [{ Update }, { Put: line(id, "opened") }];
+  await dynamodb.send(new TransactWriteItemsCommand({ TransactItems: items }));
   return { version: 1, outcome: "opened", end: window.end };
 }

@@ -133,10 +133,14 @@ def arm(request_id, request, window):
     update = {
         "TableName": TABLE,
         "Key": {"pk": {"S": f"request#{request_id}"}, "sk": {"S": "request"}},
-        "UpdateExpression": "SET #status = :open",
+        "UpdateExpression": "SET #status = :open, #window = :window",
         "ConditionExpression": "#status = :approved",
-        "ExpressionAttributeNames": {"#status": "status"},
-        "ExpressionAttributeValues": {":open": {"S": "open"}, ":approved": {"S": "approved"}},
+        "ExpressionAttributeNames": {"#status": "status", "#window": "window"},
+        "ExpressionAttributeValues": {
+            ":window": {"S": json.dumps(window)},
+            ":open": {"S": "open"},
+            ":approved": {"S": "approved"},
+        },
     }
     counted = {
         "TableName": TABLE,
@@ -145,7 +149,24 @@ def arm(request_id, request, window):
         "ConditionExpression": "n_armed = :n_armed" if count else "attribute_not_exists(pk)",
         "ExpressionAttributeValues": {":one": {"N": "1"}, **({":n_armed": count["n_armed"]} if count else {})},
     }
-    DYNAMODB.transact_write_items(TransactItems=[{"Put": put}, {"Update": update}, {"Update": counted}])
+    armed_line = line(request_id, "armed", window=window)
+    items = [{"Put": put}, {"Update": update}, {"Update": counted}, {"Put": armed_line}]
+    DYNAMODB.transact_write_items(TransactItems=items)
+
+
+def line(request_id, event, **details):
+    """A line of the record, written with the change that it tells of."""
+    at = datetime.now(timezone.utc).isoformat()
+    text = {"version": 1, "at": at, "request_id": request_id, "part": "enable-login", "event": event, **details}
+    return {
+        "TableName": TABLE,
+        "Item": {
+            "pk": {"S": f"record#{at[:10]}"},
+            "sk": {"S": f"{at}#{request_id}"},
+            "line": {"S": json.dumps(text)},
+        },
+        "ConditionExpression": "attribute_not_exists(pk)",
+    }
 
 
 def schedule(request_id, end):
@@ -210,11 +231,12 @@ def converge(request_id, request, window, connection):
     item = get(key, request_id)
     document = json.loads(item["document"]["S"])
     document["opened_at"] = datetime.now(timezone.utc).isoformat()
-    DYNAMODB.update_item(
-        TableName=TABLE,
-        Key={"pk": {"S": key}, "sk": {"S": request_id}},
-        UpdateExpression="SET document = :after",
-        ConditionExpression="document = :before",
-        ExpressionAttributeValues={":after": {"S": json.dumps(document)}, ":before": item["document"]},
-    )
+    update = {
+        "TableName": TABLE,
+        "Key": {"pk": {"S": key}, "sk": {"S": request_id}},
+        "UpdateExpression": "SET document = :after",
+        "ConditionExpression": "document = :before",
+        "ExpressionAttributeValues": {":after": {"S": json.dumps(document)}, ":before": item["document"]},
+    }
+    DYNAMODB.transact_write_items(TransactItems=[{"Update": update}, {"Put": line(request_id, "opened")}])
     return {"version": 1, "outcome": "opened", "end": end}
