@@ -139,6 +139,7 @@ impl World {
             .env("LATCHKEY_TABLE", "latchkey")
             .env("LATCHKEY_RECORD_DAYS", "0")
             .env("LATCHKEY_DEPLOYMENT", "bench")
+            .env("LATCHKEY_IAM_SETTLES_WITHIN_SECONDS", "60")
             .env("LATCHKEY_CATALOGUE_PREFIX", PREFIX)
             .env("LATCHKEY_TOPIC_ARN", arn("sns", "latchkey"))
             .env("LATCHKEY_CHAT_TOPIC_ARN", arn("sns", "chat"))
