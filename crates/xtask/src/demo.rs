@@ -10,6 +10,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use xtask::callback;
 use xtask::console::{self, bold, dim, green, red};
+use xtask::cost::Used;
 use xtask::deploy::Optimisation;
 use xtask::error::{Error, Result};
 use xtask::login_probe::{Attempt, Session};
@@ -113,6 +114,8 @@ struct Observed {
     secret_after: Option<&'static str>,
     messages: Vec<String>,
     ended: Ended,
+    /// What it used of AWS; read only where it is printed.
+    used: Option<Used>,
     took: Vec<(&'static str, Duration)>,
 }
 
@@ -236,6 +239,7 @@ async fn show(stack: &Stack, options: &Options) -> Result<Observed> {
     let before = Seen::of(&attempt);
     say_attempt(kind, &attempt);
 
+    let asked_at = Utc::now();
     console::heading("The request");
     let request = kind.request(&format!("PT{}S", options.window.as_secs()));
     let execution = stack.ask_as_requester(&request).await?;
@@ -342,6 +346,10 @@ async fn show(stack: &Stack, options: &Options) -> Result<Observed> {
         messages.push(message.subject);
     }
     lap("close");
+    let used = match options.json {
+        true => Some(stack.used(&execution, asked_at).await?),
+        false => None,
+    };
 
     Ok(Observed {
         kind,
@@ -359,6 +367,7 @@ async fn show(stack: &Stack, options: &Options) -> Result<Observed> {
         secret_after,
         messages,
         ended,
+        used,
         took,
     })
 }
@@ -485,6 +494,7 @@ impl Observed {
             "execution_ended_lag_ms": lag_ms(self.ended.at),
             "lag_ms": self.lag.as_json(),
             "messages_to_requester": self.messages,
+            "used": self.used.as_ref().map(Used::as_json),
             "step_seconds": steps,
         })
     }

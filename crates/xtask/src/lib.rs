@@ -5,6 +5,7 @@ pub mod assuming;
 pub mod axe;
 pub mod callback;
 pub mod console;
+pub mod cost;
 pub mod deploy;
 pub mod error;
 pub mod inbox;

@@ -394,7 +394,7 @@ def correct_sns():
 
 
 def correct_cloud_trail():
-    """Corrects what CloudTrail says about the start of an execution."""
+    """Corrects what CloudTrail says about callers, and about the start of an execution."""
     start_execution = stepfunctions._start_execution
     record_event = cloudtrail.record_event
     started = contextvars.ContextVar("started", default=None)
@@ -404,12 +404,11 @@ def correct_cloud_trail():
         started.set(json.loads(body) if status == 200 else None)
         return status, headers, body
 
-    # The event names the caller, not its access key, and the execution that was started.
+    # An event names the caller, not its access key, and the execution that was started.
+    # https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-user-identity.html
     # https://docs.aws.amazon.com/step-functions/latest/dg/procedure-cloud-trail.html
     def record_caller_and_execution(**call):
         record_event(**call)
-        if call["event_name"] != "StartExecution":
-            return
         event = cloudtrail._get_event_queue()[-1]
         record = json.loads(event["CloudTrailEvent"])
         caller = iam_evaluator.resolve_caller_identity(call["access_key_id"]) or {}
@@ -421,8 +420,9 @@ def correct_cloud_trail():
             "accountId": caller.get("accountId"),
             "accessKeyId": call["access_key_id"],
         }
-        event["EventSource"] = record["eventSource"] = "states.amazonaws.com"
-        record["responseElements"] = started.get()
+        if call["event_name"] == "StartExecution":
+            event["EventSource"] = record["eventSource"] = "states.amazonaws.com"
+            record["responseElements"] = started.get()
         event["CloudTrailEvent"] = json.dumps(record)
 
     stepfunctions._start_execution = start_execution_and_remember
