@@ -6,6 +6,7 @@ use aws_sdk_sfn::error::SdkError;
 use aws_sdk_sfn::operation::describe_execution::DescribeExecutionError;
 use aws_sdk_sfn::operation::start_execution::{StartExecutionError, StartExecutionOutput};
 use aws_sdk_sfn::types::{ExecutionStatus, IncludedData};
+use serde_json::Value;
 
 use crate::Error;
 use crate::error::chain;
@@ -51,6 +52,30 @@ pub async fn status(client: &Client, arn: &str) -> Result<Execution, Error> {
     }
 }
 
+/// How an execution stands, and what it answered if it succeeded.
+///
+/// # Errors
+/// [`Error::Execution`].
+pub async fn answer(client: &Client, arn: &str) -> Result<(Execution, Option<Value>), Error> {
+    let standing = status(client, arn).await?;
+    if !matches!(&standing, Execution::Ended(status) if status == SUCCEEDED) {
+        return Ok((standing, None));
+    }
+    let found = client
+        .describe_execution()
+        .execution_arn(arn)
+        .send()
+        .await
+        .map_err(|error| Error::Execution(chain(error)))?;
+    let answer = serde_json::from_str(found.output().unwrap_or_default());
+    answer
+        .map(|answer| (standing, Some(answer)))
+        .map_err(|error| Error::Execution(format!("its output is no JSON: {error}")))
+}
+
+/// The status of an execution that came to its end.
+const SUCCEEDED: &str = "SUCCEEDED";
+
 /// What became of starting an execution for a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Begun {
@@ -79,7 +104,7 @@ pub async fn begin(
     client: &Client,
     state_machine_arn: &str,
     name: &str,
-    input: &serde_json::Value,
+    input: &Value,
 ) -> Result<Begun, Error> {
     if let Some(started) = start(client, state_machine_arn, name, input).await? {
         return Ok(begun_at(&started.start_date));
@@ -91,7 +116,7 @@ pub async fn begin(
         .await
         .map_err(|error| Error::Execution(chain(error)))?;
     let found_input = found.input.as_deref().unwrap_or_default();
-    match serde_json::from_str::<serde_json::Value>(found_input) {
+    match serde_json::from_str::<Value>(found_input) {
         Ok(found_input) if found_input == *input => Ok(begun_at(&found.start_date)),
         _ => Ok(Begun::AnotherInput),
     }
@@ -102,7 +127,7 @@ async fn start(
     client: &Client,
     state_machine_arn: &str,
     name: &str,
-    input: &serde_json::Value,
+    input: &Value,
 ) -> Result<Option<StartExecutionOutput>, Error> {
     let answer = client
         .start_execution()

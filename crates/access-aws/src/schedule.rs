@@ -1,4 +1,5 @@
-//! One-time schedules: the end of a window, which stands before the window is opened; reminders and warnings.
+//! One-time schedules: the end of a window, which stands before the window is opened; reminders, warnings, and what is
+//! told of a review.
 
 use access_contract::PAYLOAD_VERSION;
 use access_core::{Request, RequestId};
@@ -87,6 +88,8 @@ pub enum Notice {
     Reminder,
     /// To the requester, before the window ends.
     Warning,
+    /// To the requester and the other reviewers, once a window without approval was reviewed.
+    Review,
 }
 
 impl Notice {
@@ -95,6 +98,7 @@ impl Notice {
         match self {
             Self::Reminder => "remind",
             Self::Warning => "warn",
+            Self::Review => "reviewed",
         }
     }
 }
@@ -107,7 +111,7 @@ impl NoticeSchedules {
     }
 
     /// Makes sure that the function is called for a notice at that time, exact to the minute. The names begin with
-    /// `notice-`: notify may make no others, so that it can never take the place of a window's end.
+    /// `notice-`: notify and approval may make no others, so that they can never take the place of a window's end.
     ///
     /// # Errors
     /// [`Error::Schedule`].

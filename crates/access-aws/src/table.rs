@@ -610,20 +610,7 @@ impl Table {
         decision: &Decision,
         window: &Window,
     ) -> Result<bool, Error> {
-        let decide = self
-            .update_request(id)
-            .update_expression(
-                "SET #status = :approved, decision = :decision, #window = :window ADD n_votes :one",
-            )
-            .condition_expression("#status = :pending AND n_votes = :zero")
-            .expression_attribute_names("#status", "status")
-            .expression_attribute_names("#window", "window")
-            .expression_attribute_values(":approved", text(Status::Approved.as_str()))
-            .expression_attribute_values(":decision", json(decision))
-            .expression_attribute_values(":window", json(window))
-            .expression_attribute_values(":one", number(1))
-            .expression_attribute_values(":zero", number(0))
-            .expression_attribute_values(":pending", text(Status::Pending.as_str()));
+        let decide = self.decide(id, Status::Approved, decision, Some(window), 0, 1);
         let cast = &vote.vote;
         let by = By::person(&cast.approver, cast.principal.as_deref());
         let event = Event::GlassBroken { window: *window };
@@ -672,30 +659,44 @@ impl Table {
         window: Option<&Window>,
         n_votes: u64,
     ) -> Result<bool, Error> {
-        let mut expression = "SET #status = :status, decision = :decision".to_owned();
-        if window.is_some() {
-            expression.push_str(", #window = :window");
-        }
-        let mut update = self
-            .update_request(id)
-            .update_expression(expression)
-            .condition_expression("#status = :pending AND n_votes = :n_votes")
-            .expression_attribute_names("#status", "status")
-            .expression_attribute_values(":status", text(status.as_str()))
-            .expression_attribute_values(":decision", json(decision))
-            .expression_attribute_values(":pending", text(Status::Pending.as_str()))
-            .expression_attribute_values(":n_votes", number(n_votes));
-        if let Some(window) = window {
-            update = update
-                .expression_attribute_names("#window", "window")
-                .expression_attribute_values(":window", json(window));
-        }
+        let update = self.decide(id, status, decision, window, n_votes, n_votes);
         let event = Event::Decided {
             decision: decision.clone(),
             window: window.copied(),
         };
         let items = vec![transact_update(update)?, self.line(Some(id), None, event)?];
         self.transact(items, "record the decision").await
+    }
+
+    /// What a decision over `n_votes_before` votes makes of a request, which has `n_votes` then.
+    fn decide(
+        &self,
+        id: &RequestId,
+        status: Status,
+        decision: &Decision,
+        window: Option<&Window>,
+        n_votes_before: u64,
+        n_votes: u64,
+    ) -> aws_sdk_dynamodb::types::builders::UpdateBuilder {
+        let set_window = window.map_or("", |_| ", #window = :window");
+        let update = self
+            .update_request(id)
+            .update_expression(format!(
+                "SET #status = :status, decision = :decision, n_votes = :n_votes{set_window}"
+            ))
+            .condition_expression("#status = :pending AND n_votes = :n_votes_before")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":status", text(status.as_str()))
+            .expression_attribute_values(":decision", json(decision))
+            .expression_attribute_values(":pending", text(Status::Pending.as_str()))
+            .expression_attribute_values(":n_votes_before", number(n_votes_before))
+            .expression_attribute_values(":n_votes", number(n_votes));
+        match window {
+            Some(window) => update
+                .expression_attribute_names("#window", "window")
+                .expression_attribute_values(":window", json(window)),
+            None => update,
+        }
     }
 
     /// Remembers the server and role that a request was checked against, and what was found. The first check stands.
@@ -897,17 +898,12 @@ impl Table {
             .expression_attribute_values(":window", json(&window))
             .expression_attribute_values(":open", text(Status::Open.as_str()))
             .expression_attribute_values(":approved", text(Status::Approved.as_str()));
-        let counted = self
-            .count_armed(&request.target, &request.role)
-            .condition_expression(if n_armed == 0 {
-                "attribute_not_exists(pk)"
-            } else {
-                "n_armed = :n_armed"
-            });
-        let counted = if n_armed == 0 {
-            counted
-        } else {
-            counted.expression_attribute_values(":n_armed", number(n_armed))
+        let counted = self.count_armed(&request.target, &request.role);
+        let counted = match n_armed {
+            0 => counted.condition_expression("attribute_not_exists(pk)"),
+            _ => counted
+                .condition_expression("n_armed = :n_armed")
+                .expression_attribute_values(":n_armed", number(n_armed)),
         };
         let mut items = vec![
             transact_put(put)?,

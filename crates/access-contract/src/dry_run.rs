@@ -10,6 +10,9 @@ use access_core::{
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+#[cfg(doc)]
+use crate::ErrorName;
+
 /// The answer. It is no promise: everything is looked at again when somebody asks in earnest.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DryRun {
@@ -18,12 +21,24 @@ pub struct DryRun {
     /// The window if it were approved now; absent if nothing would be left of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window_if_approved_now: Option<Window>,
-    /// Why preflight would refuse it, all at once; empty if approvers would be asked.
+    /// Why it would be refused, all at once; empty if approvers would be asked.
     pub faults: Vec<Fault>,
+    /// Why the database could not be asked, if so: then nothing of what it would refuse is among the faults.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database_not_asked: Option<NotAsked>,
     /// What approvers would be told about the role.
     pub findings: Vec<Finding>,
     /// What would be sent to the database, or written in the accounts.
     pub plan: Plan,
+}
+
+/// Why the database could not be asked. A request would fail in the same way; the log has the details.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NotAsked {
+    /// The name of the error with which a request would fail, of [`ErrorName`].
+    pub error: &'static str,
+    /// One sentence in English that says what to do.
+    pub message: String,
 }
 
 /// A request as the catalogue resolves it, without what only functions need to know.

@@ -146,6 +146,10 @@ pub enum Notify {
     Remind(Step),
     /// Warn the requester that the window ends soon, if it is still open.
     Warn(Step),
+    /// Tell the requester and the other reviewers that a window without approval was reviewed, if it was.
+    Reviewed(Step),
+    /// Whom would messages about a dry run reach? Nobody is told.
+    DryRun(Step),
     /// Tell everybody concerned what happened.
     Announce {
         /// The payload's version.
@@ -290,6 +294,11 @@ pub enum Outcome {
     Asked {
         /// How many.
         n_asked: usize,
+    },
+    /// notify: the subscriptions were looked at for a dry run.
+    SubscriptionsChecked {
+        /// Why nobody could be asked, all at once; empty if approvers would be.
+        faults: Vec<Fault>,
     },
     /// notify: everybody concerned was told.
     Announced,

@@ -287,6 +287,8 @@ impl Event {
         for fault in &mut faults {
             fault.path = plain_text::shorten(&fault.path, MAX_FAULT_CHARS);
             fault.message = plain_text::shorten(&fault.message, MAX_FAULT_CHARS);
+            // The names in it have no bound; the sentence says the same.
+            fault.because = None;
         }
         Self::Refused {
             target,

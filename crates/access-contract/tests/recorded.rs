@@ -9,7 +9,10 @@ use access_contract::payload::{
     Approval, ComputeWait, DisableLogin, EnableLogin, Notify, RevokePolicy,
 };
 use access_contract::seal::{self, SealedVote};
-use access_core::{Decision, Digest, Finding, Location, Request, RequestId, WindowRow, WindowSpec};
+use access_core::{
+    Decision, Digest, Fault, Faults, Finding, Location, Request, RequestDraft, RequestId, Review,
+    WindowRow, WindowSpec,
+};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -31,6 +34,22 @@ fn payloads_of_0_1() {
     check::<DisableLogin>(&recorded, "disable-login", 3);
     check::<Notify>(&recorded, "notify", 9);
     check::<Approval>(&recorded, "approval", 2);
+}
+
+#[test]
+fn payloads_of_0_2() {
+    let recorded: Value = serde_json::from_str(include_str!("recorded/0.2/payloads.json")).unwrap();
+    check::<ComputeWait>(&recorded, "compute-wait", 2);
+    check::<EnableLogin>(&recorded, "enable-login", 1);
+    check::<DisableLogin>(&recorded, "disable-login", 0);
+    check::<Notify>(&recorded, "notify", 5);
+    check::<Approval>(&recorded, "approval", 0);
+    for asked in recorded["compute-wait"].as_array().unwrap() {
+        let mut faults = Faults::new();
+        let draft = RequestDraft::read(&asked["request"], &mut faults);
+        assert_eq!(faults.as_slice(), [], "{asked}");
+        assert!(draft.dry_run != draft.break_glass, "{asked}");
+    }
 }
 
 #[test]
@@ -89,6 +108,29 @@ fn rows_of_0_1() {
     let windows: Vec<WindowRow> = read(&recorded["windows"]);
     assert_eq!(windows[0].opened_at, None);
     assert!(windows[1].ended_at.is_some());
+}
+
+#[test]
+fn rows_of_0_2() {
+    let recorded: Value = serde_json::from_str(include_str!("recorded/0.2/rows.json")).unwrap();
+    for request in recorded["requests"].as_array().unwrap() {
+        let read: Request = read(request);
+        assert_eq!(serde_json::to_value(&read).unwrap(), *request);
+        assert!(read.break_glass.is_some() == read.grant.is_login());
+    }
+    let review: Review = read(&recorded["review"]);
+    assert_eq!(serde_json::to_value(review).unwrap(), recorded["review"]);
+    let faults: Vec<Fault> = read(&recorded["refusals"]);
+    assert_eq!(serde_json::to_value(faults).unwrap(), recorded["refusals"]);
+    let windows: Vec<WindowRow> = read(&recorded["windows"]);
+    assert_eq!(serde_json::to_value(windows).unwrap(), recorded["windows"]);
+    let sealed: SealedVote = read(&recorded["own vote"]);
+    assert_eq!(serde_json::to_value(&sealed).unwrap(), recorded["own vote"]);
+    let id = RequestId::new("r-0123456789abcdef").unwrap();
+    assert_eq!(
+        seal::break_glass_text(&id, &Digest::of("{}"), &sealed.vote),
+        r#"["latchkey-break-glass-1","[\"latchkey-vote-3\",\"r-0123456789abcdef\",\"RBNvo1WzZ4oRRq0W9-hknpT7T8If536DEMBg9hyq_4o\",\"riko\",\"approve\",\"2026-11-22T10:00:01.000123456Z\",\"\",null,null,\"arn:aws:iam::123456789012:user/riko\"]"]"#
+    );
 }
 
 #[test]

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalogue;
 use crate::document::Object;
-use crate::fault::{Fault, FaultName, Faults};
-use crate::names::{PersonId, RequestId};
+use crate::fault::{FaultName, Faults};
+use crate::names::PersonId;
+use crate::refusal::Refusal;
 use crate::request::{Found, PersonRef, RequesterProof, iso};
 use crate::window::WindowSpec;
 
@@ -159,33 +160,15 @@ fn cap(policy: &BreakGlassPolicy, length: Duration, faults: &mut Faults) {
 /// Whether the catalogue as it is now still lets `requester` break the glass: the longest window that it allows.
 ///
 /// # Errors
-/// The [`Fault`] if it does not.
+/// The [`Refusal`] if it does not.
 pub(crate) fn longest_now(
     policy: Option<&BreakGlassPolicy>,
     requester: &PersonId,
-) -> Result<Duration, Fault> {
+) -> Result<Duration, Refusal> {
     policy
         .filter(|policy| policy.may(requester))
         .map(BreakGlassPolicy::max_duration)
-        .ok_or_else(|| {
-            Fault::new(
-                FaultName::CatalogueChanged,
-                PATH,
-                "ask again and wait for approval: this role's document does not list you for emergencies any more",
-            )
-        })
-}
-
-/// The fault of somebody whose window `unreviewed` still waits for its review.
-#[must_use]
-pub fn review_is_missing(unreviewed: &RequestId) -> Fault {
-    Fault::new(
-        FaultName::ReviewMissing,
-        PATH,
-        format!(
-            "have {unreviewed} reviewed first (POST /requests/{unreviewed}/review, by one of its reviewers), or leave out \"break_glass\" and wait for approval: one window without approval is reviewed before the next"
-        ),
-    )
+        .ok_or(Refusal::BreakGlassWithdrawn)
 }
 
 const PATH: &str = "$.break_glass";
@@ -197,6 +180,7 @@ mod tests {
     use crate::catalogue::RolePolicy;
     use crate::decision::{self, Decision, Verdict, Vote};
     use crate::eligibility;
+    use crate::names::RequestId;
     use crate::request::tests::{found, now};
     use crate::request::{Request, RequestDraft};
     use serde_json::{Value, json};
@@ -366,12 +350,8 @@ mod tests {
         let left = again(&with(Some(shorter))).unwrap().window;
         assert_eq!(left.length(), Duration::seconds(60));
         for changed in [None, Some(policy(&["bob"], &["alice"]))] {
-            let faults = again(&with(changed)).unwrap_err();
-            let places: Vec<_> = faults
-                .iter()
-                .map(|it| (it.name, it.path.as_str()))
-                .collect();
-            assert_eq!(places, [(FaultName::CatalogueChanged, "$.break_glass")]);
+            let refused = again(&with(changed)).unwrap_err();
+            assert_eq!(refused, [Refusal::BreakGlassWithdrawn]);
         }
         // More approvals by now are no matter: none was needed.
         let mut more = listed();

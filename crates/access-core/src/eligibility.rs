@@ -7,9 +7,9 @@ use chrono::Duration;
 use crate::break_glass;
 use crate::catalogue::{DecideBy, RoleCredential, RolePolicy};
 use crate::decision::{self, Decision, Vote};
-use crate::fault::{Fault, FaultName, Faults};
 use crate::names::PersonId;
 use crate::principal;
+use crate::refusal::Refusal;
 use crate::request::{Found, Request};
 use crate::window::{Narrowing, Window};
 
@@ -26,69 +26,49 @@ pub struct Eligible {
 /// shorter; what no shorter window would satisfy is a fault.
 ///
 /// # Errors
-/// Every [`Fault`] at once, if it may not be opened any more.
+/// Every [`Refusal`] at once, if it may not be opened any more.
 pub fn check_again(
     request: &Request,
     votes: &[Vote],
     window: Window,
     now: &Found,
-) -> Result<Eligible, Vec<Fault>> {
-    let mut faults = Faults::new();
-    check_target(request, now, &mut faults);
-    check_requester(request, now, &mut faults);
+) -> Result<Eligible, Vec<Refusal>> {
+    let mut refusals = Vec::new();
+    check_target(request, now, &mut refusals);
+    check_requester(request, now, &mut refusals);
     let Some((policy, _)) = &now.role else {
         if now.place.is_some() {
-            faults.add(
-                FaultName::UnknownRole,
-                "$.role",
-                "choose another role: the catalogue does not have this one any more",
-            );
+            refusals.push(Refusal::RoleGone);
         }
-        return Err(faults.into_vec());
+        return Err(refusals);
     };
-    check_kind(request, policy, &mut faults);
+    check_kind(request, policy, &mut refusals);
     let stricter = stricter(request, policy, now);
-    let longest = longest(request, policy, &mut faults);
-    let left = still_approved(request, &stricter, votes, window, now, &mut faults)
-        .and_then(|window| within_limits(policy, window, longest?, &mut faults));
+    let longest = longest(request, policy, &mut refusals);
+    let left = still_approved(request, &stricter, votes, window, now, &mut refusals)
+        .and_then(|window| within_limits(policy, window, longest?, &mut refusals));
     match left {
-        Some(window) if faults.is_empty() => Ok(Eligible {
+        Some(window) if refusals.is_empty() => Ok(Eligible {
             request: stricter,
             window,
         }),
-        _ => Err(faults.into_vec()),
+        _ => Err(refusals),
     }
 }
 
-fn changed(path: &str, message: impl Into<String>, faults: &mut Faults) {
-    faults.add(FaultName::CatalogueChanged, path, message);
-}
-
-fn check_target(request: &Request, now: &Found, faults: &mut Faults) {
+fn check_target(request: &Request, now: &Found, refusals: &mut Vec<Refusal>) {
     let Some((place, _)) = &now.place else {
-        faults.add(
-            FaultName::UnknownTarget,
-            "$.target",
-            "choose another target: the catalogue does not have this one any more",
-        );
+        refusals.push(Refusal::TargetGone);
         return;
     };
     if !place.is_same_as(&request.place) {
-        changed(
-            "$.target",
-            "ask again: this name stands for another database or account than when the request was made",
-            faults,
-        );
+        refusals.push(Refusal::TargetMoved);
     }
 }
 
-fn check_requester(request: &Request, now: &Found, faults: &mut Faults) {
+fn check_requester(request: &Request, now: &Found, refusals: &mut Vec<Refusal>) {
     let Some((person, _)) = now.people.get(&request.requester.id) else {
-        faults.add(
-            FaultName::UnknownRequester,
-            "$.requester",
-            "ask the platform team: the catalogue does not have the requester any more",
-        );
+        refusals.push(Refusal::RequesterGone);
         return;
     };
     let has_lost_one = request
@@ -96,30 +76,18 @@ fn check_requester(request: &Request, now: &Found, faults: &mut Faults) {
         .iter()
         .any(|pinned| !person.principals.contains(pinned));
     if has_lost_one {
-        changed(
-            "$.requester",
-            "ask again: an IAM principal that was the requester when the request was made is not any more",
-            faults,
-        );
+        refusals.push(Refusal::RequesterLostPrincipal);
     }
 }
 
-fn check_kind(request: &Request, policy: &RolePolicy, faults: &mut Faults) {
+fn check_kind(request: &Request, policy: &RolePolicy, refusals: &mut Vec<Refusal>) {
     if policy.grant != request.grant {
-        changed(
-            "$.role",
-            "ask again: windows of this role give something else than when the request was made",
-            faults,
-        );
+        refusals.push(Refusal::GrantChanged);
     }
     if request.credential == RoleCredential::Existing
         && policy.credential == RoleCredential::PerWindow
     {
-        changed(
-            "$.role",
-            "ask again: this role is opened with a password of each window's own by now",
-            faults,
-        );
+        refusals.push(Refusal::CredentialChanged);
     }
 }
 
@@ -148,7 +116,7 @@ fn still_approved(
     votes: &[Vote],
     window: Window,
     now: &Found,
-    faults: &mut Faults,
+    refusals: &mut Vec<Refusal>,
 ) -> Option<Window> {
     let counting: Vec<Vote> = votes
         .iter()
@@ -159,9 +127,7 @@ fn still_approved(
     let left = decision::approved_window(stricter, &counting, &decision)
         .and_then(|left| Narrowing::new(Some(left.start()), Some(left.end()))?.applied_to(window));
     if left.is_none() {
-        for why in why_not_approved(request, stricter, votes, now) {
-            changed("$", format!("ask again: {why}"), faults);
-        }
+        refusals.extend(why_not_approved(request, stricter, votes, now));
     }
     left
 }
@@ -180,7 +146,7 @@ fn why_not_approved(
     stricter: &Request,
     votes: &[Vote],
     now: &Found,
-) -> Vec<String> {
+) -> Vec<Refusal> {
     let mut why = Vec::new();
     let decided = decision::tally(request, votes, request.decide_by);
     let approvers: BTreeSet<&PersonId> = match &decided {
@@ -191,47 +157,43 @@ fn why_not_approved(
         .iter()
         .filter(|vote| approvers.contains(&vote.approver));
     for vote in approvals {
-        let name = request.name_of(&vote.approver);
+        let name = request.name_of(&vote.approver).to_owned();
         if !stricter.may_decide(&vote.approver) {
-            why.push(format!(
-                "{name}, who approved it, is not an approver of this role any more"
-            ));
+            why.push(Refusal::NotAnApproverAnyMore { name });
         } else if !is_still_theirs(vote, now) {
-            why.push(format!(
-                "the IAM principal with which {name} approved it is not theirs any more"
-            ));
+            why.push(Refusal::ApproverLostPrincipal { name });
         } else if vote.principal.is_none() && !stricter.deciding.takes_links() {
-            why.push(format!(
-                "{name} approved it by a link, and this role is decided by signed calls only by now"
-            ));
+            why.push(Refusal::ApprovedByLink { name });
         } else if vote.at >= stricter.decide_by {
-            why.push(format!(
-                "{name} approved it later than approvers of this role may by now"
-            ));
+            why.push(Refusal::ApprovedTooLate { name });
         }
     }
     if stricter.required_approvals > request.required_approvals {
-        why.push(format!(
-            "{} people must approve by now, and it was approved when {} had to",
-            stricter.required_approvals, request.required_approvals
-        ));
+        why.push(Refusal::MoreMustApprove {
+            required: stricter.required_approvals,
+            required_then: request.required_approvals,
+        });
     }
     if why.is_empty() {
-        why.push("its approvals do not count any more".to_owned());
+        why.push(Refusal::ApprovalsDoNotCount);
     }
     why
 }
 
 /// The longest window that the request may have now; `None` if it may have none.
-fn longest(request: &Request, policy: &RolePolicy, faults: &mut Faults) -> Option<Duration> {
+fn longest(
+    request: &Request,
+    policy: &RolePolicy,
+    refusals: &mut Vec<Refusal>,
+) -> Option<Duration> {
     let longest = Duration::seconds(policy.max_duration_seconds);
     if request.break_glass.is_none() {
         return Some(longest);
     }
     match break_glass::longest_now(policy.break_glass.as_ref(), &request.requester.id) {
         Ok(longest_without_approval) => Some(longest.min(longest_without_approval)),
-        Err(fault) => {
-            faults.push(fault);
+        Err(refusal) => {
+            refusals.push(refusal);
             None
         }
     }
@@ -242,20 +204,15 @@ fn within_limits(
     policy: &RolePolicy,
     window: Window,
     longest: Duration,
-    faults: &mut Faults,
+    refusals: &mut Vec<Refusal>,
 ) -> Option<Window> {
     let window = Window::new(window.start(), window.end().min(window.start() + longest))?;
     let least = Duration::seconds(policy.min_duration_seconds);
     if window.length() < least {
-        changed(
-            "$",
-            format!(
-                "ask again for a longer window: the shortest of this role is {} seconds by now, and this one has {}",
-                least.num_seconds(),
-                window.length().num_seconds()
-            ),
-            faults,
-        );
+        refusals.push(Refusal::WindowTooShortByNow {
+            shortest_seconds: least.num_seconds(),
+            left_seconds: window.length().num_seconds(),
+        });
         return None;
     }
     Some(window)
@@ -290,7 +247,7 @@ mod tests {
     }
 
     /// What becomes of the plain request, approved by Alice's link, once the catalogue is changed.
-    fn after(change: impl FnOnce(&mut Found)) -> Result<Eligible, Vec<Fault>> {
+    fn after(change: impl FnOnce(&mut Found)) -> Result<Eligible, Vec<Refusal>> {
         let mut now = found();
         change(&mut now);
         let request = request();
@@ -302,21 +259,12 @@ mod tests {
         |now| change(&mut now.role.as_mut().unwrap().0)
     }
 
-    fn refused(change: impl FnOnce(&mut Found)) -> Vec<(FaultName, String, String)> {
-        let faults = after(change).unwrap_err();
-        faults
-            .into_iter()
-            .map(|fault| (fault.name, fault.path, fault.message))
-            .collect()
+    fn refused(change: impl FnOnce(&mut Found)) -> Vec<Refusal> {
+        after(change).unwrap_err()
     }
 
-    fn refused_once(change: impl FnOnce(&mut Found), name: FaultName, path: &str, says: &str) {
-        let faults = refused(change);
-        let [(found, at, message)] = &faults[..] else {
-            panic!("one fault: {faults:?}");
-        };
-        assert_eq!((*found, at.as_str()), (name, path), "{message}");
-        assert!(message.contains(says), "{message}");
+    fn alices_name() -> String {
+        "ALICE".to_owned()
     }
 
     #[test]
@@ -347,40 +295,40 @@ mod tests {
 
     #[test]
     fn what_is_gone_is_named() {
-        use FaultName::{UnknownRequester, UnknownRole, UnknownTarget};
-        refused_once(|now| now.role = None, UnknownRole, "$.role", "any more");
+        assert_eq!(refused(|now| now.role = None), [Refusal::RoleGone]);
         let no_place = |now: &mut Found| (now.place, now.role) = (None, None);
-        refused_once(no_place, UnknownTarget, "$.target", "any more");
+        assert_eq!(refused(no_place), [Refusal::TargetGone]);
         let no_requester = |now: &mut Found| drop(now.people.remove(&id("riko")));
-        refused_once(no_requester, UnknownRequester, "$.requester", "any more");
+        assert_eq!(refused(no_requester), [Refusal::RequesterGone]);
         let nothing = refused(|now| *now = Found::default());
-        assert_eq!(nothing.len(), 2, "all at once: {nothing:?}");
+        let at_once = [Refusal::TargetGone, Refusal::RequesterGone];
+        assert_eq!(nothing, at_once);
     }
 
     #[test]
     fn another_database_requester_or_kind_of_password_is_another_request() {
-        let changed = FaultName::CatalogueChanged;
         let elsewhere = |now: &mut Found| {
             let Some((Place::Database(database), _)) = &mut now.place else {
                 unreachable!("the fixture has a database");
             };
             database.location = Location::Cluster("other".to_owned());
         };
-        refused_once(elsewhere, changed, "$.target", "another database");
+        assert_eq!(refused(elsewhere), [Refusal::TargetMoved]);
         let other_principal = |now: &mut Found| {
             let (riko, _) = now.people.get_mut(&id("riko")).unwrap();
             let other = "arn:aws:iam::123456789012:user/other".to_owned();
             riko.principals = vec![Principal::User(other)];
         };
-        refused_once(other_principal, changed, "$.requester", "IAM principal");
+        let lost = [Refusal::RequesterLostPrincipal];
+        assert_eq!(refused(other_principal), lost);
 
         let existing = Request {
             credential: RoleCredential::Existing,
             ..request()
         };
         let votes = [approval(&existing, "alice", None)];
-        let faults = check_again(&existing, &votes, asked(&existing), &found()).unwrap_err();
-        assert!(faults[0].message.contains("password"), "{faults:?}");
+        let refused = check_again(&existing, &votes, asked(&existing), &found()).unwrap_err();
+        assert_eq!(refused, [Refusal::CredentialChanged]);
         let kept = policy(|role| role.credential = RoleCredential::Existing);
         let kept = after(kept).unwrap().request.credential;
         assert_eq!(kept, RoleCredential::PerWindow);
@@ -388,17 +336,33 @@ mod tests {
 
     #[test]
     fn approvals_that_do_not_count_any_more_are_named() {
-        let changed = FaultName::CatalogueChanged;
         let not_alice = || policy(|role| role.approvers.retain(|person| *person != id("alice")));
-        refused_once(not_alice(), changed, "$", "ALICE, who approved it");
+        let not_an_approver = || {
+            [Refusal::NotAnApproverAnyMore {
+                name: alices_name(),
+            }]
+        };
+        assert_eq!(refused(not_alice()), not_an_approver());
         let gone = |now: &mut Found| drop(now.people.remove(&id("alice")));
-        refused_once(gone, changed, "$", "ALICE, who approved it");
+        assert_eq!(refused(gone), not_an_approver());
         let two = policy(|role| role.required_approvals = 2);
-        refused_once(two, changed, "$", "2 people must approve");
+        let more = Refusal::MoreMustApprove {
+            required: 2,
+            required_then: 1,
+        };
+        assert_eq!(refused(two), [more]);
         let iam = policy(|role| role.decide_by = DecideBy::Iam);
-        refused_once(iam, changed, "$", "signed calls only");
+        assert_eq!(
+            refused(iam),
+            [Refusal::ApprovedByLink {
+                name: alices_name()
+            }]
+        );
         let sooner = policy(|role| role.approval_deadline_seconds = 300);
-        refused_once(sooner, changed, "$", "later than");
+        let late = [Refusal::ApprovedTooLate {
+            name: alices_name(),
+        }];
+        assert_eq!(refused(sooner), late);
         // Somebody else who approved in time is enough.
         let request = request();
         let votes = ["alice", "bob"].map(|who| approval(&request, who, None));
@@ -416,11 +380,11 @@ mod tests {
         now.role.as_mut().unwrap().0.decide_by = DecideBy::Iam;
         assert!(check_again(&request, &votes, asked(&request), &now).is_ok());
         now.people.get_mut(&id("alice")).unwrap().0.principals = Vec::new();
-        let faults = check_again(&request, &votes, asked(&request), &now).unwrap_err();
-        assert!(
-            faults[0].message.contains("not theirs any more"),
-            "{faults:?}"
-        );
+        let refused = check_again(&request, &votes, asked(&request), &now).unwrap_err();
+        let lost = Refusal::ApproverLostPrincipal {
+            name: alices_name(),
+        };
+        assert_eq!(refused, [lost]);
     }
 
     #[test]
@@ -431,8 +395,11 @@ mod tests {
         assert_eq!(window.start(), start);
         assert_eq!(window.length(), Duration::minutes(30));
         let two_hours = policy(|role| role.min_duration_seconds = 7200);
-        let changed = FaultName::CatalogueChanged;
-        refused_once(two_hours, changed, "$", "shortest");
+        let too_short = Refusal::WindowTooShortByNow {
+            shortest_seconds: 7200,
+            left_seconds: 3600,
+        };
+        assert_eq!(refused(two_hours), [too_short]);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::refusal::Refusal;
+
 /// What is wrong with a request or a catalogue document. The names are an API: they are shown to
 /// the requester and appear in the execution's output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -178,8 +180,12 @@ pub struct Fault {
     pub name: FaultName,
     /// Where, as a JSON path such as `$.approvers[1]`; `$` is the whole document.
     pub path: String,
-    /// One sentence that says how to mend it.
+    /// One sentence in English that says how to mend it, for logs and for programs.
     pub message: String,
+    /// The same as data, which people are told in their own language. A document's fault has none, nor has one that
+    /// release 0.1 recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub because: Option<Refusal>,
 }
 
 impl Fault {
@@ -189,6 +195,15 @@ impl Fault {
             name,
             path: path.into(),
             message: message.into(),
+            because: None,
+        }
+    }
+
+    /// The fault of a refusal, which `message` says in English.
+    pub fn of(refusal: Refusal, message: impl Into<String>) -> Self {
+        Self {
+            because: Some(refusal.clone()),
+            ..Self::new(refusal.name(), refusal.path(), message)
         }
     }
 }

@@ -49,6 +49,10 @@ pub enum Finding {
         /// At most so long, in seconds.
         seconds: i64,
     },
+    /// It can log in already, and no window of ours is why.
+    OpenedOutsideWindows,
+    /// It may connect to the database that Latchkey itself logs in to.
+    ReachesLatchkey,
 }
 
 impl Finding {
@@ -63,23 +67,45 @@ impl Finding {
             | Self::CreateRole
             | Self::Replication
             | Self::EndsSessions
-            | Self::SessionsRunOut { .. } => true,
+            | Self::SessionsRunOut { .. }
+            | Self::OpenedOutsideWindows
+            | Self::ReachesLatchkey => true,
             Self::CreateDatabase | Self::BypassRowSecurity | Self::MayAssume { .. } => false,
         }
     }
 }
 
-/// Those of `members` that are not among the roles of which `told` says that they can act as the role.
+/// What of `seen` is grave and was not `told`: who decided did not decide about it.
 #[must_use]
-pub fn untold_members<'a>(told: &[Finding], members: &'a [String]) -> Vec<&'a str> {
-    let is_told = |member: &String| {
-        told.iter().any(|finding| match finding {
-            Finding::ActedAsBy { roles } => roles.contains(member),
-            _ => false,
-        })
+pub fn untold(told: &[Finding], seen: &[Finding]) -> Vec<Finding> {
+    let roles_told = |of_same_kind: fn(&Finding) -> Option<&Vec<String>>| -> Vec<&String> {
+        told.iter().filter_map(of_same_kind).flatten().collect()
     };
-    let untold = members.iter().filter(|member| !is_told(member));
-    untold.map(String::as_str).collect()
+    let new_roles = |roles: &[String], told: &[&String]| -> Vec<String> {
+        let new = roles.iter().filter(|role| !told.contains(role));
+        new.cloned().collect()
+    };
+    let untold = seen.iter().filter_map(|finding| match finding {
+        Finding::MemberOf { roles } => {
+            let told = roles_told(|finding| match finding {
+                Finding::MemberOf { roles } => Some(roles),
+                _ => None,
+            });
+            Some(Finding::MemberOf {
+                roles: new_roles(roles, &told),
+            })
+        }
+        Finding::ActedAsBy { roles } => {
+            let told = roles_told(|finding| match finding {
+                Finding::ActedAsBy { roles } => Some(roles),
+                _ => None,
+            });
+            let roles = new_roles(roles, &told);
+            (!roles.is_empty()).then_some(Finding::ActedAsBy { roles })
+        }
+        other => (!told.contains(other)).then(|| other.clone()),
+    });
+    untold.filter(Finding::is_grave).collect()
 }
 
 #[cfg(test)]
@@ -96,23 +122,53 @@ mod tests {
         assert!(Finding::CreateRole.is_grave());
     }
 
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|it| (*it).to_owned()).collect()
+    }
+
+    fn acted_as_by(roles: &[&str]) -> Finding {
+        Finding::ActedAsBy {
+            roles: names(roles),
+        }
+    }
+
+    fn member_of(roles: &[&str]) -> Finding {
+        Finding::MemberOf {
+            roles: names(roles),
+        }
+    }
+
     #[test]
-    fn only_members_that_nobody_was_told_of_are_new() {
-        let names = |names: &[&str]| names.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
-        let told = [
-            Finding::MemberOf {
-                roles: names(&["eve"]),
-            },
-            Finding::ActedAsBy {
-                roles: names(&["deploy", "master"]),
-            },
+    fn only_roles_that_nobody_was_told_of_are_untold() {
+        let told = [member_of(&["eve"]), acted_as_by(&["deploy", "master"])];
+        assert_eq!(untold(&told, &[acted_as_by(&["master"])]), []);
+        let seen = acted_as_by(&["deploy", "eve"]);
+        assert_eq!(untold(&told, &[seen]), [acted_as_by(&["eve"])]);
+        let seen = [acted_as_by(&["eve"])];
+        assert_eq!(untold(&[], &seen), seen);
+        let powerful = [member_of(&["eve", "rds_superuser"])];
+        assert_eq!(untold(&told, &powerful), [member_of(&["rds_superuser"])]);
+        assert_eq!(untold(&powerful, &powerful), []);
+    }
+
+    #[test]
+    fn of_the_rest_only_what_is_grave_and_new_is_untold() {
+        let grave = [
+            Finding::CreateRole,
+            Finding::Replication,
+            Finding::EndsSessions,
+            Finding::OpenedOutsideWindows,
+            Finding::ReachesLatchkey,
         ];
-        assert_eq!(
-            untold_members(&told, &names(&["master"])),
-            Vec::<&str>::new()
-        );
-        assert_eq!(untold_members(&told, &names(&["deploy", "eve"])), ["eve"]);
-        assert_eq!(untold_members(&[], &names(&["eve"])), ["eve"]);
+        assert_eq!(untold(&[], &grave), grave);
+        assert_eq!(untold(&grave, &grave), []);
+        assert_eq!(untold(&grave, &[]), [], "less is no change for the worse");
+        let not_grave = [
+            Finding::CreateDatabase,
+            Finding::BypassRowSecurity,
+            member_of(&["pg_monitor"]),
+        ];
+        assert_eq!(untold(&[], &not_grave), []);
     }
 
     #[test]

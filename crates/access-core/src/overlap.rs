@@ -1,15 +1,17 @@
 //! Whether somebody else has a role during a window: different people do not overlap on one role, unless its document
 //! lets them share it.
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 
 use crate::converge::WindowRow;
-use crate::fault::{Fault, FaultName};
+use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::window::Window;
 
 /// Who has a role.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Holder {
     /// The person of this name, through a window of theirs.
     Person(String),
@@ -63,25 +65,13 @@ pub fn in_use_by_another(
 }
 
 impl InUse {
-    /// The fault of a request that wants the role in that time.
+    /// The refusal of a request that wants the role in that time.
     #[must_use]
-    pub fn fault(&self) -> Fault {
-        let until = self.until.to_rfc3339_opts(SecondsFormat::Secs, true);
-        let (who, ask) = match &self.holder {
-            Holder::Person(name) => (name.as_str(), "ask them to give it back"),
-            Holder::ByHand => (
-                "somebody for whom the database's owner opened it by hand",
-                "ask the owner to close it",
-            ),
-            Holder::Unknown => ("somebody else", "ask the platform team who it is"),
-        };
-        Fault::new(
-            FaultName::RoleInUse,
-            "$.role",
-            format!(
-                "ask again for a start at or after {until}, or {ask}: until then {who} has this role, which people do not share"
-            ),
-        )
+    pub fn refusal(&self) -> Refusal {
+        Refusal::RoleInUse {
+            holder: self.holder.clone(),
+            until: self.until,
+        }
     }
 }
 
@@ -150,10 +140,11 @@ mod tests {
         ];
         let in_use = found(&request, &rows).unwrap();
         assert_eq!(in_use.holder, Holder::Person("CHIYO".to_owned()));
-        let fault = in_use.fault();
-        assert_eq!(fault.name, FaultName::RoleInUse);
-        assert!(fault.message.contains("2026-06-01T13:40:00Z"), "{fault}");
-        assert!(fault.message.contains("CHIYO"), "{fault}");
+        let Refusal::RoleInUse { holder, until } = in_use.refusal() else {
+            panic!("{in_use:?}");
+        };
+        assert_eq!(holder, Holder::Person("CHIYO".to_owned()));
+        assert_eq!(until.to_rfc3339(), "2026-06-01T13:40:00+00:00");
     }
 
     #[test]

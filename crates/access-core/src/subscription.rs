@@ -6,10 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::fault::{Fault, FaultName};
 use crate::names::PersonId;
+use crate::refusal::Refusal;
 use crate::request::PersonRef;
 
 /// The message attribute that subscriptions filter on.
@@ -87,7 +88,8 @@ impl Subscription {
 }
 
 /// Why a subscription stops the sending of links.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Distrust {
     /// Nobody confirmed it, so SNS does not say what it filters; it may begin to deliver at any moment.
     Unconfirmed,
@@ -103,8 +105,8 @@ pub enum Distrust {
     Unauthenticated(PersonId),
 }
 
-/// A subscription that stops the sending of links.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A subscription that stops the sending of links. The endpoint is somebody's text: make it harmless where it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Distrusted {
     /// Its ARN, or the word that stands in its place.
     pub arn: String,
@@ -112,36 +114,6 @@ pub struct Distrusted {
     pub endpoint: String,
     /// Why.
     pub why: Distrust,
-}
-
-impl Distrusted {
-    /// One sentence that says how to mend it. The endpoint is somebody's text: make it harmless where it is shown.
-    #[must_use]
-    pub fn remedy(&self) -> String {
-        let Self { arn, endpoint, why } = self;
-        match why {
-            Distrust::Unconfirmed => {
-                format!(
-                    "confirm or delete the subscription of {endpoint:?}, which is not confirmed"
-                )
-            }
-            Distrust::NoFilter => format!(
-                "delete subscription {arn} of {endpoint:?}: it has no filter and gets everybody's messages"
-            ),
-            Distrust::NotOnePerson => format!(
-                "delete subscription {arn} of {endpoint:?}: its filter is not the id of one person"
-            ),
-            Distrust::UnknownPerson(person) => format!(
-                "delete subscription {arn} of {endpoint:?}: the catalogue has no sound document of {person}"
-            ),
-            Distrust::AnotherMailbox(person) => format!(
-                "delete subscription {arn} of {endpoint:?}: it gets the messages of {person}, whose mailbox is another"
-            ),
-            Distrust::Unauthenticated(person) => format!(
-                "delete subscription {arn} of {endpoint:?} and subscribe {person} again: it was confirmed without a signature, so any mail scanner can end it"
-            ),
-        }
-    }
 }
 
 /// Whom the topic reaches, and what must not be there.
@@ -213,30 +185,29 @@ impl Reach {
 
     /// Everything for which nobody may be asked; nothing if `n_required` of `approvers` can be, safely.
     #[must_use]
-    pub fn faults(&self, approvers: &[PersonRef], n_required: u8) -> Vec<Fault> {
-        let mut faults: Vec<Fault> = self
+    pub fn refusals(&self, approvers: &[PersonRef], n_required: u8) -> Vec<Refusal> {
+        let mut refusals: Vec<_> = self
             .distrusted
             .iter()
-            .map(|distrusted| {
-                let message = format!("ask the platform team to {}", distrusted.remedy());
-                Fault::new(FaultName::SubscriptionNotTrusted, "$", message)
-            })
+            .cloned()
+            .map(|subscription| Refusal::SubscriptionNotTrusted { subscription })
             .collect();
         let unreachable = self.unreachable(approvers);
         let n_reachable = approvers.len() - unreachable.len();
         if n_reachable < usize::from(n_required) {
-            faults.extend(unreachable.into_iter().map(|approver| {
-                Fault::new(
-                    FaultName::ApproverUnreachable,
-                    "$.role",
-                    format!(
-                        "ask the platform team to subscribe {} ({}): of {} approvers messages reach {n_reachable}, and {n_required} must approve",
-                        approver.name, approver.id, approvers.len()
-                    ),
-                )
-            }));
+            refusals.extend(
+                unreachable
+                    .into_iter()
+                    .map(|approver| Refusal::ApproverUnreachable {
+                        id: approver.id.clone(),
+                        name: approver.name.clone(),
+                        n_approvers: approvers.len(),
+                        n_reachable,
+                        n_required,
+                    }),
+            );
         }
-        faults
+        refusals
     }
 }
 
@@ -307,7 +278,7 @@ mod tests {
             let reach = judge(std::slice::from_ref(&subscription), &mailboxes());
             assert_eq!(reach.reachable, [id("alice")].into(), "{subscription:?}");
             assert_eq!(reach.distrusted, [], "{subscription:?}");
-            assert_eq!(reach.faults(&approvers(), 1), []);
+            assert_eq!(reach.refusals(&approvers(), 1), []);
         }
     }
 
@@ -390,12 +361,10 @@ mod tests {
                 panic!("{subscription:?}: {reach:?}");
             };
             assert_eq!(distrusted.why, why, "{subscription:?}");
-            let faults = reach.faults(&approvers(), 1);
-            let [fault] = faults.as_slice() else {
-                panic!("{faults:?}");
+            let not_trusted = Refusal::SubscriptionNotTrusted {
+                subscription: distrusted.clone(),
             };
-            assert_eq!(fault.name, FaultName::SubscriptionNotTrusted);
-            assert!(fault.message.contains("example.com"), "{fault}");
+            assert_eq!(reach.refusals(&approvers(), 1), [not_trusted]);
         }
     }
 
@@ -413,21 +382,23 @@ mod tests {
     #[test]
     fn too_few_reachable_approvers_are_named() {
         let only_alice = judge(&[own("alice")], &mailboxes());
-        assert_eq!(only_alice.faults(&approvers(), 1), []);
+        assert_eq!(only_alice.refusals(&approvers(), 1), []);
         assert_eq!(only_alice.unreachable(&approvers())[0].id, id("bob"));
-        let faults = only_alice.faults(&approvers(), 2);
-        let [fault] = faults.as_slice() else {
-            panic!("{faults:?}");
+        let bob = Refusal::ApproverUnreachable {
+            id: id("bob"),
+            name: "BOB".to_owned(),
+            n_approvers: 2,
+            n_reachable: 1,
+            n_required: 2,
         };
-        assert_eq!(fault.name, FaultName::ApproverUnreachable);
-        assert!(fault.message.contains("subscribe BOB (bob)"), "{fault}");
-        assert_eq!(judge(&[], &mailboxes()).faults(&approvers(), 1).len(), 2);
+        assert_eq!(only_alice.refusals(&approvers(), 2), [bob]);
+        assert_eq!(judge(&[], &mailboxes()).refusals(&approvers(), 1).len(), 2);
     }
 
     #[test]
     fn the_requesters_own_subscription_does_not_make_an_approver_reachable() {
         let reach = judge(&[own("bob")], &mailboxes());
-        assert_eq!(reach.faults(&approvers()[..1], 1).len(), 1);
+        assert_eq!(reach.refusals(&approvers()[..1], 1).len(), 1);
     }
 
     proptest! {

@@ -20,6 +20,8 @@ pub struct RolePowers {
     /// It may end the sessions of everybody who is no superuser, as `pg_signal_backend` or a member of it
     /// (<https://www.postgresql.org/docs/current/predefined-roles.html>); `rds_superuser` is one.
     pub end_sessions: bool,
+    /// It may connect to the database in which Latchkey is installed, which a role that is registered may not.
+    pub reaches_latchkey: bool,
 }
 
 impl Connection {
@@ -36,7 +38,8 @@ impl Connection {
                            FROM pg_catalog.pg_roles g
                           WHERE g.oid <> r.oid AND pg_catalog.pg_has_role(r.oid, g.oid, 'MEMBER')),
                         r.rolcreaterole, r.rolcreatedb, r.rolreplication, r.rolbypassrls,
-                        pg_catalog.pg_has_role(r.oid, 'pg_signal_backend', 'MEMBER')
+                        pg_catalog.pg_has_role(r.oid, 'pg_signal_backend', 'MEMBER'),
+                        pg_catalog.has_database_privilege(r.oid, pg_catalog.current_database(), 'CONNECT')
                    FROM pg_catalog.pg_roles r
                   WHERE r.oid = $1",
                 &[(&role_oid, Type::OID)],
@@ -50,6 +53,7 @@ impl Connection {
                 replication: row.try_get(3)?,
                 bypass_row_security: row.try_get(4)?,
                 end_sessions: row.try_get(5)?,
+                reaches_latchkey: row.try_get(6)?,
             })
         })
     }

@@ -1,5 +1,7 @@
 //! The English catalogue. Short words, whole sentences, and always what happens next.
 
+mod refusals;
+
 use access_core::Language;
 use chrono::TimeDelta;
 
@@ -7,6 +9,8 @@ use crate::assume_role;
 use crate::texts::{
     EndingTexts, FormTexts, GrantTexts, MessageTexts, OutcomeTexts, RequestTexts, Texts, Words,
 };
+
+pub use refusals::remedy;
 
 /// English.
 pub static ENGLISH: Texts = Texts {
@@ -58,6 +62,8 @@ pub static ENGLISH: Texts = Texts {
                 "Latchkey may not change this role: sessions that live at the end go on for up to {duration}."
             )
         },
+        opened_outside_windows: "Can log in already, outside of every window, and stays so.",
+        reaches_latchkey: "May connect to Latchkey's own database, and use up its connections.",
         ends_sessions: "May end other people's sessions, Latchkey's too, and so hold up its own closing.",
         rights: "Rights",
         and_more: |n_more| format!("{n_more} more"),
@@ -503,6 +509,17 @@ pub static ENGLISH: Texts = Texts {
             )
         },
         assume_it: "To assume it, run as yourself. Where it is refused, AWS may need a few minutes more:",
+        reviewed_subject: |target| format!("Latchkey: break-glass reviewed on {target}"),
+        reviewed: |reviewer, role, target, at| {
+            format!(
+                "{reviewer} reviewed the opening of role {role} on {target} without approval, {at}:"
+            )
+        },
+        reviewed_next: |requester| {
+            format!(
+                "Nobody else has to review it. {requester} can open a role without approval again where its document allows that."
+            )
+        },
         read_password: "The password is in a secret that only you can read. To see it, run as yourself:",
         nothing_left: "Roles, rights, settings, functions and triggers are as they were before the window. Changed passwords and changed data do not show here. There is nothing to do.",
         left_behind: "What the window left behind (+ is new, - was there before)",
@@ -533,6 +550,7 @@ pub static ENGLISH: Texts = Texts {
             )
         },
         refused_because: "Because",
+        refusal: refusals::refusal,
         cancelled_subject: |target| format!("Latchkey: request cancelled for {target}"),
         cancelled: |role, target| {
             format!("The request for role {role} on {target} was cancelled. Nothing was opened.")

@@ -1,5 +1,7 @@
 //! The Japanese catalogue: plain business Japanese, whole sentences, and always what happens next.
 
+mod refusals;
+
 use access_core::Language;
 use chrono::{Datelike, NaiveDate, TimeDelta, Weekday};
 
@@ -61,6 +63,8 @@ pub static JAPANESE: Texts = Texts {
                 "Latchkeyはこのロールを変更できません。終了時に残っているセッションは、最長で{duration}続きます。"
             )
         },
+        opened_outside_windows: "利用時間外でもすでにログインできる状態です。",
+        reaches_latchkey: "Latchkey自身のデータベースに接続でき、その接続数を使い切るおそれがあります。",
         ends_sessions: "他の利用者のセッションを切断できます。Latchkey のセッションも切断できるため、自分が閉じられるのを妨げることがあります。",
         rights: "権限",
         and_more: |n_more| format!("他{n_more}件"),
@@ -511,6 +515,17 @@ pub static JAPANESE: Texts = Texts {
             )
         },
         assume_it: "ロールを引き受けるには、ご本人の認証情報で次のコマンドを実行してください。拒否される場合は、AWSへの反映に数分かかっていることがあります。",
+        reviewed_subject: ENGLISH.message.reviewed_subject,
+        reviewed: |reviewer, role, target, at| {
+            format!(
+                "承認なしで開始された {target} のロール {role} の利用を、{reviewer} さんが確認しました（{at}）："
+            )
+        },
+        reviewed_next: |requester| {
+            format!(
+                "ほかの方の確認は必要ありません。{requester} さんは、認められているロールでは、再び承認なしで利用を開始できます。"
+            )
+        },
         read_password: "パスワードは、あなただけが読めるシークレットに保存されています。ご本人の権限で次のコマンドを実行してください：",
         nothing_left: "ロール、権限、設定、関数、トリガーは、利用開始前と同じ状態です。パスワードの変更とデータの変更は、この確認の対象外です。対応は必要ありません。",
         left_behind: "利用時間中に残された変更（+ は新しいもの、- は以前にあったもの）",
@@ -545,6 +560,7 @@ pub static JAPANESE: Texts = Texts {
             )
         },
         refused_because: "理由",
+        refusal: refusals::refusal,
         cancelled_subject: ENGLISH.message.cancelled_subject,
         cancelled: |role, target| {
             format!(

@@ -17,6 +17,7 @@ mod message;
 mod moment;
 mod of_request;
 mod page;
+mod refusal;
 mod request_text;
 mod texts;
 mod view;
@@ -24,7 +25,7 @@ mod view;
 pub use ending::{
     ENDING_END, EndDraft, EndOffer, EndProblem, EndTyped, FIELD_ENDING, FIELD_REASON, read_end_form,
 };
-pub use english::ENGLISH;
+pub use english::{ENGLISH, remedy};
 pub use form::{
     Answer, COMMENT_MAX_CHARS, DECISION_APPROVE, DECISION_REJECT, Draft, FIELD_COMMENT,
     FIELD_DECISION, FIELD_END, FIELD_ROLE, FIELD_START, FormProblem, Typed, read_form,
@@ -39,5 +40,6 @@ pub use page::{
     CannotDecide, Page, Stage, Trouble, already_decided_page, cannot_decide_page, decided_page,
     decision_page, expired_page, invalid_link_page, settled_page, standing_page, trouble_page,
 };
+pub use refusal::{fault, faults};
 pub use texts::Texts;
 pub use view::{DecisionView, EndingView, OtherWindow, PersonView, RequestView, WindowView};

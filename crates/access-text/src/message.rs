@@ -1,10 +1,11 @@
 //! The messages: plain text for e-mail, one per event and person.
 
 use access_core::grant::{Membership, assume_role};
-use access_core::{AssumeRole, Finding, Grant};
+use access_core::{AssumeRole, Fault, Finding, Grant};
 use chrono::{DateTime, Utc};
 
 use crate::moment::Moment;
+use crate::refusal;
 use crate::request_text;
 use crate::request_text::{DecisionText, RequestText, When, line, lines};
 use crate::texts::Texts;
@@ -78,11 +79,20 @@ pub enum Announcement {
     Expired,
     /// The request could not be granted: a rule or the database said no. Nothing is open because of it.
     Refused {
-        /// The faults, one sentence each.
-        reasons: Vec<String>,
+        /// Why.
+        faults: Vec<Fault>,
     },
     /// Somebody took the request back before it was opened; the view's ending says who.
     Cancelled,
+    /// Somebody reviewed what was opened without approval.
+    Reviewed {
+        /// Who.
+        by: PersonView,
+        /// What they found, as they wrote it.
+        comment: String,
+        /// When.
+        at: DateTime<Utc>,
+    },
     /// Something of ours broke. Only when the login was never opened, or was proved closed.
     Failed,
     /// The window is over and the login could not be proved closed.
@@ -335,14 +345,16 @@ fn announcement(
             (says.expired)(&role, target),
             says.ask_again.to_owned(),
         ),
-        Announcement::Refused { reasons } => (
+        Announcement::Refused { faults } => (
             (says.refused_subject)(target),
             (says.refused)(&role, target),
             paragraphs(&[
                 bullets(
                     texts,
                     says.refused_because,
-                    reasons.iter().map(|it| line(it)),
+                    faults
+                        .iter()
+                        .map(|it| refusal::said(texts, it, request.zone)),
                 ),
                 says.ask_again.to_owned(),
             ]),
@@ -351,6 +363,15 @@ fn announcement(
             (says.cancelled_subject)(target),
             (says.cancelled)(&role, target),
             says.ask_again.to_owned(),
+        ),
+        Announcement::Reviewed { by, comment, at } => (
+            (says.reviewed_subject)(target),
+            format!(
+                "{}\n{}",
+                (says.reviewed)(&line(&by.name), &role, target, &moment(*at).line()),
+                quote(&lines(comment))
+            ),
+            (says.reviewed_next)(&text.requester_name),
         ),
         Announcement::Failed => (
             (says.failed_subject)(target),

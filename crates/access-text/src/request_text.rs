@@ -273,7 +273,7 @@ pub(crate) fn reviewers(request: &RequestView) -> Option<Vec<String>> {
 /// The most names in one sentence.
 const MAX_NAMES: usize = 8;
 
-fn finding_text(texts: &Texts, finding: &Finding) -> FindingText {
+pub(crate) fn finding_text(texts: &Texts, finding: &Finding) -> FindingText {
     let says = &texts.request;
     let listed = |roles: &[String]| -> Vec<String> {
         let mut names: Vec<String> = roles
@@ -302,6 +302,8 @@ fn finding_text(texts: &Texts, finding: &Finding) -> FindingText {
         Finding::SessionsRunOut { seconds } => {
             (says.sessions_run_out)(&duration(texts, TimeDelta::seconds(*seconds)))
         }
+        Finding::OpenedOutsideWindows => says.opened_outside_windows.to_owned(),
+        Finding::ReachesLatchkey => says.reaches_latchkey.to_owned(),
     };
     FindingText {
         said,

@@ -3,8 +3,9 @@
 //! A language is one `static` of this type. There are no defaults, so that a language that lacks a sentence does not
 //! compile, and no templates with holes, so that a sentence that uses a wrong piece does not compile either.
 
-use access_core::{Grant, Language, LiveSessions};
+use access_core::{Grant, Language, LiveSessions, Refusal};
 use chrono::{NaiveDate, TimeDelta};
+use chrono_tz::Tz;
 
 /// All sentences of one language: [`crate::ENGLISH`] and [`crate::JAPANESE`].
 #[derive(Debug)]
@@ -87,6 +88,8 @@ pub(crate) struct RequestTexts {
     pub(crate) may_assume: fn(grantee: &str, role_arn: &str, name: &str) -> String,
     pub(crate) sessions_run_out: fn(duration: &str) -> String,
     pub(crate) ends_sessions: &'static str,
+    pub(crate) opened_outside_windows: &'static str,
+    pub(crate) reaches_latchkey: &'static str,
     pub(crate) rights: &'static str,
     pub(crate) and_more: fn(n_more: usize) -> String,
     /// A window that goes on from one that its requester has open: the label, and what is said while people decide,
@@ -311,6 +314,10 @@ pub(crate) struct MessageTexts {
     pub(crate) glass_broken: fn(requester: &str, role: &str, target: &str) -> String,
     pub(crate) end_it: fn(request_id: &str) -> String,
     pub(crate) review_it: fn(requester: &str, reviewers: &[String], request_id: &str) -> String,
+    pub(crate) reviewed_subject: fn(target: &str) -> String,
+    /// Above what the reviewer wrote.
+    pub(crate) reviewed: fn(reviewer: &str, role: &str, target: &str, at: &str) -> String,
+    pub(crate) reviewed_next: fn(requester: &str) -> String,
     pub(crate) read_password: &'static str,
     /// In the place of a new password.
     pub(crate) same_password: &'static str,
@@ -328,6 +335,7 @@ pub(crate) struct MessageTexts {
     pub(crate) refused_subject: fn(target: &str) -> String,
     pub(crate) refused: fn(role: &str, target: &str) -> String,
     pub(crate) refused_because: &'static str,
+    pub(crate) refusal: fn(&Refusal, zone: Tz) -> String,
     pub(crate) cancelled_subject: fn(target: &str) -> String,
     pub(crate) cancelled: fn(role: &str, target: &str) -> String,
     pub(crate) ended_by: fn(name: &str, at: &str) -> String,

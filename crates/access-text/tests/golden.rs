@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use access_core::grant::Membership;
 use access_core::overlap::{Holder, InUse};
+use access_core::subscription::{Distrust, Distrusted};
 use access_core::{
-    AssumeRole, CannotApprove, FaultName, Finding, Grant, GrantedRoleName, LiveSessions, Narrowing,
-    RoleName,
+    AssumeRole, CannotApprove, Fault, FaultName, Finding, Grant, GrantedRoleName, LiveSessions,
+    Narrowing, PersonId, Refusal, RequestId, RoleName,
 };
 use access_text::{
     Announcement, CannotDecide, DecisionView, Draft, ENGLISH, EndDraft, EndOffer, EndProblem,
@@ -1090,15 +1091,23 @@ fn announcements() {
             at("2026-11-22T10:00:00Z"),
         )
     });
-    let refused = Announcement::Refused {
-        reasons: vec![
-            "role breakglass is not registered in orders-prod; register it with latchkey.register"
-                .to_owned(),
-            "the database time is 4 s off".to_owned(),
-        ],
-    };
+    // As release 0.1 recorded it: a sentence, and nothing that could be translated.
+    let recorded =
+        r#"{"name": "RoleNotRegistered", "path": "$.role", "message": "register the role again"}"#;
+    let recorded: Fault = serde_json::from_str(recorded).expect("a recorded fault");
+    let mut refused = access_text::faults(every_refusal());
+    refused.push(recorded);
+    let refused = Announcement::Refused { faults: refused };
     check_message("refused", |texts| {
         announce(texts, &request(), &refused, now())
+    });
+    let reviewed = Announcement::Reviewed {
+        by: alice(),
+        comment: "restarted the dispatcher, nothing else".to_owned(),
+        at: later,
+    };
+    check_message("reviewed", |texts| {
+        announce(texts, &approved(), &reviewed, later)
     });
     check_message("failed", |texts| {
         announce(texts, &approved(), &Announcement::Failed, later)
@@ -1106,6 +1115,167 @@ fn announcements() {
     check_message("close_failing", |texts| {
         announce(texts, &approved(), &Announcement::CloseFailing, later)
     });
+}
+
+#[test]
+fn refusals_are_recorded_as_data() {
+    let mut recorded = String::new();
+    for fault in access_text::faults(every_refusal()) {
+        let json = serde_json::to_string(&fault).expect("it can be written");
+        let read: Fault = serde_json::from_str(&json).expect("it can be read");
+        assert_eq!(read, fault, "{json}");
+        recorded.push_str(&json);
+        recorded.push('\n');
+    }
+    check("refusals.jsonl", &recorded);
+}
+
+/// One of each kind, and more where a sentence depends on more.
+fn every_refusal() -> Vec<Refusal> {
+    let id = |id: &str| PersonId::new(id).expect("an id");
+    let name = || "Alice Example".to_owned();
+    let names = |names: &[&str]| names.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
+    let until = at("2026-11-22T11:00:00Z");
+    let membership = Grant::Membership(Membership {
+        role: GrantedRoleName::new("dba").expect("a role"),
+        user: RoleName::new("riko").expect("a user"),
+    });
+    let mut refusals = vec![
+        Refusal::TargetGone,
+        Refusal::RoleGone,
+        Refusal::RequesterGone,
+        Refusal::TargetMoved,
+        Refusal::RequesterLostPrincipal,
+        Refusal::GrantChanged,
+        Refusal::CredentialChanged,
+        Refusal::NotAnApproverAnyMore { name: name() },
+        Refusal::ApproverLostPrincipal { name: name() },
+        Refusal::ApprovedByLink { name: name() },
+        Refusal::ApprovedTooLate { name: name() },
+        Refusal::MoreMustApprove {
+            required: 2,
+            required_then: 1,
+        },
+        Refusal::ApprovalsDoNotCount,
+        Refusal::WindowTooShortByNow {
+            shortest_seconds: 900,
+            left_seconds: 330,
+        },
+        Refusal::BreakGlassWithdrawn,
+        Refusal::ReviewMissing {
+            unreviewed: RequestId::new("r-0123456789abcdef").expect("a request id"),
+        },
+        Refusal::NotApproved,
+        Refusal::RequesterNotConfirmed,
+        Refusal::RequesterNotShown { minutes: 20 },
+        Refusal::StartedByService {
+            requester: id("riko"),
+        },
+        Refusal::StartedByApprover {
+            person: id("alice"),
+        },
+        Refusal::StartedBySomebodyElse {
+            person: id("bob"),
+            requester: id("riko"),
+        },
+        Refusal::StartedByNobody {
+            caller: "arn:aws:iam::123456789012:root".to_owned(),
+            requester: id("riko"),
+        },
+        Refusal::StartedByAmbiguous {
+            caller: "arn:aws:iam::123456789012:user/ops".to_owned(),
+            people: vec![id("alice"), id("bob")],
+            requester: id("riko"),
+        },
+        Refusal::NotRegistered,
+        Refusal::Dropped,
+        Refusal::Renamed {
+            now: "breakglass_old".to_owned(),
+        },
+        Refusal::RegisteredAnew,
+        Refusal::NotManageable,
+        Refusal::OtherKindRegistered,
+        Refusal::OtherMembershipRegistered {
+            role: "dba".to_owned(),
+            user: "alice".to_owned(),
+            asked_role: "dba".to_owned(),
+            asked_user: "riko".to_owned(),
+        },
+        Refusal::CouldUndoItsWindow,
+        Refusal::PreparedTransaction,
+        Refusal::UserActedAsByOthers {
+            roles: names(&["deploy", "master"]),
+        },
+        Refusal::RoleChanged {
+            untold: vec![
+                Finding::ActedAsBy {
+                    roles: names(&["eve"]),
+                },
+                Finding::MemberOf {
+                    roles: names(&["rds_superuser"]),
+                },
+                Finding::CreateRole,
+                Finding::OpenedOutsideWindows,
+                Finding::ReachesLatchkey,
+            ],
+        },
+        Refusal::OpenOutsideWindows,
+        Refusal::InstallationTooOld,
+        Refusal::ReadersNotListed {
+            readers: names(&["orders-eu", "orders-us"]),
+        },
+        Refusal::WindowOver,
+        Refusal::ApproverUnreachable {
+            id: id("bob"),
+            name: "Bob Example".to_owned(),
+            n_approvers: 3,
+            n_reachable: 1,
+            n_required: 2,
+        },
+    ];
+    let holders = [Holder::Person(name()), Holder::ByHand, Holder::Unknown];
+    refusals.extend(holders.map(|holder| Refusal::RoleInUse { holder, until }));
+    for held_by in [vec![], names(&["granted by master"])] {
+        refusals.push(Refusal::MemberAlready { held_by });
+    }
+    for longest_seconds in [None, Some(3600)] {
+        refusals.push(Refusal::WindowTooLongForDatabase { longest_seconds });
+    }
+    for grant in [Grant::Login, membership] {
+        refusals.push(Refusal::ClosedByHand { grant });
+    }
+    let grantee = || "user riko".to_owned();
+    refusals.extend([
+        Refusal::AwsRoleGone,
+        Refusal::AwsRoleElsewhere,
+        Refusal::AwsSessionsTooLong,
+        Refusal::AwsTrustTooWide,
+        Refusal::AwsRoleMadeAnew,
+        Refusal::PolicyTakenByHand,
+        Refusal::GranteeGone { grantee: grantee() },
+        Refusal::GranteeNotPermitted { grantee: grantee() },
+        Refusal::GranteeOutOfReach {
+            account: "123456789012".to_owned(),
+            grantee_account: "210987654321".to_owned(),
+        },
+        Refusal::PoliciesTooLong { holder: grantee() },
+    ]);
+    let distrusts = [
+        Distrust::Unconfirmed,
+        Distrust::NoFilter,
+        Distrust::NotOnePerson,
+        Distrust::UnknownPerson(id("zoe")),
+        Distrust::AnotherMailbox(id("alice")),
+        Distrust::Unauthenticated(id("alice")),
+    ];
+    refusals.extend(distrusts.map(|why| Refusal::SubscriptionNotTrusted {
+        subscription: Distrusted {
+            arn: "arn:aws:sns:eu-west-1:123456789012:latchkey:0f".to_owned(),
+            endpoint: "alice@example.com".to_owned(),
+            why,
+        },
+    }));
+    refusals
 }
 
 #[test]

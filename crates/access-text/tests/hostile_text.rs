@@ -1,6 +1,6 @@
 //! Whatever people write, a page keeps its structure and a message keeps its one link.
 
-use access_core::Finding;
+use access_core::{Fault, FaultName, Finding, Refusal};
 use access_text::{
     Announcement, DecisionView, ENGLISH, JAPANESE, PersonView, RequestView, Texts, WindowView,
     announce_already_handled, ask, decision_page, remind,
@@ -123,7 +123,19 @@ fn check(texts: &Texts, text: &str) {
         assert_eq!(asked.body.matches("://").count(), 1, "{text:?}");
         assert_eq!(asked.body.lines().filter(|line| *line == LINK).count(), 1);
     }
-    let reasons = vec![text.to_owned()];
+    let refusals = [
+        Refusal::Renamed {
+            now: text.to_owned(),
+        },
+        Refusal::NotAnApproverAnyMore {
+            name: text.to_owned(),
+        },
+        Refusal::MemberAlready {
+            held_by: vec![text.to_owned()],
+        },
+    ];
+    let mut faults = access_text::faults(refusals);
+    faults.push(Fault::new(FaultName::RoleNotRegistered, "$.role", text));
     for event in [
         Announcement::Approved,
         Announcement::EndsSoon,
@@ -133,7 +145,12 @@ fn check(texts: &Texts, text: &str) {
             left_behind: vec![format!("+ role {text}")],
         },
         Announcement::Rejected,
-        Announcement::Refused { reasons },
+        Announcement::Refused { faults },
+        Announcement::Reviewed {
+            by: alice.clone(),
+            comment: text.to_owned(),
+            at: now(),
+        },
         Announcement::CloseFailing,
     ] {
         let message = announce_already_handled(texts, &view, &event, now());

@@ -4,7 +4,7 @@ use access_core::grant::Membership;
 use access_core::overlap::{Holder, InUse};
 use access_core::{
     AssumeRole, CannotApprove, FaultName, Finding, Grant, GrantedRoleName, Language, LiveSessions,
-    Narrowing, RoleName,
+    Narrowing, Refusal, RoleName,
 };
 use access_text::{
     Announcement, CannotDecide, DecisionView, Draft, EndDraft, EndOffer, EndProblem, EndTyped,
@@ -88,6 +88,8 @@ fn findings() -> Vec<Finding> {
             role_arn: "kanri".to_owned(),
             policy_name: "kanri".to_owned(),
         },
+        Finding::OpenedOutsideWindows,
+        Finding::ReachesLatchkey,
     ]
 }
 
@@ -320,7 +322,26 @@ fn messages(texts: &Texts) -> Vec<Message> {
             Announcement::Rejected,
             Announcement::Expired,
             Announcement::Refused {
-                reasons: vec!["ロールが登録されていません".to_owned()],
+                faults: access_text::faults([
+                    Refusal::ApproverLostPrincipal {
+                        name: "佐藤太郎".to_owned(),
+                    },
+                    Refusal::RoleChanged { untold: findings() },
+                    Refusal::WindowOver,
+                    Refusal::WindowTooShortByNow {
+                        shortest_seconds: 90_061,
+                        left_seconds: 0,
+                    },
+                    Refusal::RoleInUse {
+                        holder: Holder::Person("佐藤太郎".to_owned()),
+                        until: now(),
+                    },
+                ]),
+            },
+            Announcement::Reviewed {
+                by: taro(),
+                comment: "確認しました。".to_owned(),
+                at: now(),
             },
             Announcement::Failed,
             Announcement::CloseFailing,

@@ -1,6 +1,7 @@
 //! Breaking the glass: the sealed vote that stands in place of approvals, and the review after.
 
 use access_aws::Error;
+use access_aws::schedule::Notice;
 use access_aws::table::StoredRequest;
 use access_contract::seal::{self, SealedVote};
 use access_contract::{Asked, ErrorName, Status};
@@ -8,6 +9,7 @@ use access_core::request::PersonRef;
 use access_core::{
     BreakGlass, Faults, Person, Request, RequestId, RequesterProof, Review, Verdict, Vote, decision,
 };
+use chrono::Duration;
 use lambda_shell::Failure;
 use serde_json::Value;
 
@@ -17,11 +19,12 @@ use crate::ending;
 use crate::handler::Handler;
 
 /// Seals and records the requester's own vote on a request that breaks the glass. It stands on nothing but what the
-/// front door recorded of their signed call, which is read again here. Doing it again is harmless.
-pub(crate) async fn seal(deciding: &Deciding, stored: &StoredRequest) -> Result<(), Failure> {
+/// front door recorded of their signed call, which is read again here. Doing it again is harmless. `true` if the row of
+/// the request may be another by now.
+pub(crate) async fn seal(deciding: &Deciding, stored: &StoredRequest) -> Result<bool, Failure> {
     let (id, request) = (&stored.request.request_id, &stored.request);
     if request.break_glass.is_none() || stored.status != Status::Pending {
-        return Ok(());
+        return Ok(false);
     }
     let asked = deciding.table.asked(&request.execution_arn).await;
     let Some(principal) = asked
@@ -49,7 +52,7 @@ pub(crate) async fn seal(deciding: &Deciding, stored: &StoredRequest) -> Result<
     let window = decision::approved_window(request, std::slice::from_ref(&vote), &decision);
     let Some(window) = window else {
         // Too late; counting expires it.
-        return Ok(());
+        return Ok(false);
     };
     let text = seal::break_glass_text(id, &stored.digest, &vote);
     let mac = deciding.vote_key.seal(&text).await.map_err(failure)?;
@@ -63,7 +66,7 @@ pub(crate) async fn seal(deciding: &Deciding, stored: &StoredRequest) -> Result<
         .await
         .map_err(failure)?;
     tracing::warn!(request_id = %id, requester = %request.requester.id, is_first, "glass broken");
-    Ok(())
+    Ok(true)
 }
 
 /// The ARN that signed the call which asks for exactly this request; `None` if it is for another one.
@@ -97,6 +100,8 @@ pub(crate) async fn review(
         return Ok(answers::not_a_reviewer());
     }
     if let Some(review) = &stored.review {
+        // Whoever recorded it may have gone before this.
+        have_it_told(handler, &request.request_id).await?;
         return Ok(answers::already_reviewed(review));
     }
     match stored.status {
@@ -123,6 +128,7 @@ pub(crate) async fn review(
     let table = &handler.deciding.table;
     if table.record_review(request, &review).await? {
         tracing::info!(request_id = %request.request_id, by = %review.by.id, "reviewed");
+        have_it_told(handler, &request.request_id).await?;
         return Ok(answers::reviewed(&request.request_id, &review));
     }
     let now = table.request(&request.request_id).await?;
@@ -130,6 +136,15 @@ pub(crate) async fn review(
         Some(review) => answers::already_reviewed(review),
         None => answers::nothing_to_review(),
     })
+}
+
+/// Has notify tell of the review, a minute from now: Scheduler takes no instant that has passed when it comes there.
+async fn have_it_told(handler: &Handler, id: &RequestId) -> Result<(), Error> {
+    let at = (handler.deciding.now)() + Duration::minutes(1);
+    handler
+        .notices
+        .set(id, Notice::Review, at, &handler.notify_arn)
+        .await
 }
 
 /// By the role's document as it is now; where it names nobody any more, by the people it named then.

@@ -42,7 +42,8 @@ impl Deciding {
         token: &TaskToken,
     ) -> Result<Outcome, Failure> {
         self.table.park_token(id, token).await.map_err(failure)?;
-        let stored = self.decide(id).await.map_err(failure)?;
+        let stored = self.table.request(id).await.map_err(failure)?;
+        let stored = self.decide(stored).await.map_err(failure)?;
         if stored.status != Status::Pending {
             task::wake(&self.step_functions, id, token)
                 .await
@@ -53,9 +54,11 @@ impl Deciding {
 
     /// What the state machine goes by: the recorded decision, or none yet.
     pub(crate) async fn settle(&self, id: &RequestId) -> Result<Outcome, Failure> {
-        let stored = self.table.request(id).await.map_err(failure)?;
-        breaking::seal(self, &stored).await?;
-        let stored = self.decide(id).await.map_err(failure)?;
+        let mut stored = self.table.request(id).await.map_err(failure)?;
+        if breaking::seal(self, &stored).await? {
+            stored = self.table.request(id).await.map_err(failure)?;
+        }
+        let stored = self.decide(stored).await.map_err(failure)?;
         Ok(match (stored.status, stored.window) {
             (Status::Pending, _) => {
                 let votes = self.votes(id).await.map_err(failure)?;
@@ -96,7 +99,8 @@ impl Deciding {
 
     /// Counts what is recorded, and wakes the execution if that decides it.
     pub(crate) async fn carry_on(&self, id: &RequestId) -> Result<(), Error> {
-        if self.decide(id).await?.status != Status::Pending {
+        let stored = self.table.request(id).await?;
+        if self.decide(stored).await?.status != Status::Pending {
             self.wake(id).await?;
         }
         Ok(())
@@ -168,9 +172,9 @@ impl Deciding {
         Ok(sealed.into_iter().map(|sealed| sealed.vote).collect())
     }
 
-    /// Counts all votes and records the decision that they amount to, if any.
-    async fn decide(&self, id: &RequestId) -> Result<StoredRequest, Error> {
-        let mut stored = self.table.request(id).await?;
+    /// Counts all votes and records the decision that they amount to, if any. Gives the request as it stands then.
+    async fn decide(&self, mut stored: StoredRequest) -> Result<StoredRequest, Error> {
+        let id = &stored.request.request_id.clone();
         for _ in 0..MAX_ROUNDS {
             if stored.status != Status::Pending {
                 return Ok(stored);

@@ -1,6 +1,7 @@
 //! Tells apart who calls: the state machine, or through the HTTP API a browser or a signed call.
 
 use access_aws::catalogue::Catalogue;
+use access_aws::schedule::NoticeSchedules;
 use access_aws::seal::SealingKey;
 use access_contract::payload::{Answer, Approval};
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
@@ -15,6 +16,8 @@ pub(crate) struct Handler {
     pub(crate) link_key: SealingKey,
     pub(crate) catalogue: Catalogue,
     pub(crate) close_window_arn: String,
+    pub(crate) notices: NoticeSchedules,
+    pub(crate) notify_arn: String,
     pub(crate) deciding: Deciding,
 }
 

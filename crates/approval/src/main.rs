@@ -2,6 +2,7 @@
 
 use access_aws::catalogue::Catalogue;
 use access_aws::clients::{environment, sdk_config};
+use access_aws::schedule::{NoticeSchedules, NoticeSettings};
 use access_aws::seal::SealingKey;
 use access_aws::table::{Recorder, Table};
 use access_contract::record::Part;
@@ -22,6 +23,15 @@ async fn main() -> Result<(), RuntimeError> {
     let kms = aws_sdk_kms::Client::new(&config);
     let handler = handler::Handler {
         close_window_arn: environment("LATCHKEY_CLOSE_WINDOW_ARN")?,
+        notices: NoticeSchedules::new(
+            aws_sdk_scheduler::Client::new(&config),
+            NoticeSettings {
+                group: environment("LATCHKEY_SCHEDULE_GROUP")?,
+                role_arn: environment("LATCHKEY_NOTICE_ROLE_ARN")?,
+                dead_letter_arn: environment("LATCHKEY_DEAD_LETTER_ARN")?,
+            },
+        ),
+        notify_arn: environment("LATCHKEY_NOTIFY_ARN")?,
         catalogue: Catalogue::new(
             aws_sdk_ssm::Client::new(&config),
             environment("LATCHKEY_CATALOGUE_PREFIX")?,

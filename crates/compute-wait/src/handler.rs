@@ -5,7 +5,7 @@ use access_aws::catalogue::Catalogue;
 use access_aws::table::Table;
 use access_contract::payload::{Answer, ComputeWait, Outcome, PlaceName};
 use access_contract::record::{By, Event};
-use access_core::{Faults, Place, RequestDraft, RequestId, RequesterProof, break_glass};
+use access_core::{Faults, Place, Refusal, RequestDraft, RequestId, RequesterProof};
 use chrono::{DateTime, Utc};
 use lambda_shell::{Failure, Invocation};
 use serde_json::Value;
@@ -46,7 +46,7 @@ impl Handler {
             && let Some(unreviewed) = self.table.missing_review(requester).await?
             && unreviewed != request_id
         {
-            faults.push(break_glass::review_is_missing(&unreviewed));
+            faults.push(access_text::fault(Refusal::ReviewMissing { unreviewed }));
         }
         let found = self.catalogue.find(&draft).await?;
         let Some(request) = draft.resolve(

@@ -6,7 +6,7 @@ use access_aws::table::{StoredRequest, Table};
 use access_aws::trail::{self, Start};
 use access_contract::payload::{Answer, Outcome, Step};
 use access_contract::{Confirmation, Status};
-use access_core::{Decision, Fault, FaultName, RequestId, RequesterProof};
+use access_core::{Decision, Refusal, RequestId, RequesterProof};
 use chrono::{DateTime, Duration, Utc};
 use lambda_shell::{Failure, Invocation, Unit};
 use serde_json::Value;
@@ -98,32 +98,25 @@ impl Handler {
     }
 
     async fn give_up(&self, stored: &StoredRequest) -> Result<Outcome, Error> {
-        let message = format!(
-            "ask again through the front door, POST /requests, which proves who asks: CloudTrail did not show within {} \
-             minutes who started this request's execution",
-            self.patience.num_minutes()
-        );
-        let fault = Fault::new(FaultName::RequesterNotConfirmed, "$.requester", message);
-        self.refuse(&stored.request.request_id, fault).await
+        let refusal = Refusal::RequesterNotShown {
+            minutes: self.patience.num_minutes(),
+        };
+        self.refuse(&stored.request.request_id, refusal).await
     }
 
-    async fn refuse_and_alarm(&self, id: &RequestId, why: String) -> Result<Outcome, Error> {
-        tracing::error!(request_id = %id, "{why}");
+    async fn refuse_and_alarm(&self, id: &RequestId, why: Refusal) -> Result<Outcome, Error> {
+        tracing::error!(request_id = %id, ?why, "somebody else than the requester started it");
         let now = (self.now)();
         lambda_shell::metrics(
             &self.deployment,
             &[("RequesterMismatches", Unit::Count, 1.0)],
             now.timestamp_millis(),
         );
-        self.refuse(
-            id,
-            Fault::new(FaultName::RequesterMismatch, "$.requester", why),
-        )
-        .await
+        self.refuse(id, why).await
     }
 
-    async fn refuse(&self, id: &RequestId, fault: Fault) -> Result<Outcome, Error> {
-        let faults = vec![fault];
+    async fn refuse(&self, id: &RequestId, refusal: Refusal) -> Result<Outcome, Error> {
+        let faults = vec![access_text::fault(refusal)];
         self.table.record_refusal(id, &faults).await?;
         tracing::info!(request_id = %id, "request refused");
         Ok(Outcome::Refused { faults })

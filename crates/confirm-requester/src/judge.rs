@@ -1,7 +1,7 @@
 //! Whether those who started an execution are the person that its request names. Pure.
 
 use access_aws::trail::Start;
-use access_core::{Person, PersonId, principal};
+use access_core::{Nobody, Person, PersonId, Refusal, principal};
 
 /// What the starts of an execution say about the requester.
 #[derive(Debug, PartialEq, Eq)]
@@ -10,8 +10,8 @@ pub(crate) enum Finding {
     Requester(Start),
     /// CloudTrail shows nothing yet.
     NotShown,
-    /// Somebody else started it; a sentence says who.
-    SomebodyElse(String),
+    /// Somebody else started it.
+    SomebodyElse(Refusal),
 }
 
 /// Every start must have been the requester's: the same name and input is answered with the same execution, whoever
@@ -22,32 +22,35 @@ pub(crate) fn judge(
     starts: &[Start],
     people: &[Person],
 ) -> Finding {
+    let asked_by = || requester.clone();
     for start in starts {
         let Some(caller) = &start.principal else {
-            return Finding::SomebodyElse(format!(
-                "ask again yourself: a service of AWS started this request's execution, not {requester}"
-            ));
+            return Finding::SomebodyElse(Refusal::StartedByService {
+                requester: asked_by(),
+            });
         };
-        match principal::person_of(caller, people) {
-            Ok(person) if approved_by.contains(&person.id) => {
-                return Finding::SomebodyElse(format!(
-                    "ask again, and let others approve: {} started this request's execution and approved it",
-                    person.id
-                ));
+        let somebody_else = match principal::person_of(caller, people) {
+            Ok(person) if approved_by.contains(&person.id) => Refusal::StartedByApprover {
+                person: person.id.clone(),
+            },
+            Ok(person) if person.id == *requester => continue,
+            Ok(person) => Refusal::StartedBySomebodyElse {
+                person: person.id.clone(),
+                requester: asked_by(),
+            },
+            Err(Nobody::NeitherUserNorRole(caller) | Nobody::Unknown(caller)) => {
+                Refusal::StartedByNobody {
+                    caller,
+                    requester: asked_by(),
+                }
             }
-            Ok(person) if person.id == *requester => {}
-            Ok(person) => {
-                return Finding::SomebodyElse(format!(
-                    "ask again under your own id: {} started this request's execution, not {requester}",
-                    person.id
-                ));
-            }
-            Err(why) => {
-                return Finding::SomebodyElse(format!(
-                    "ask again as {requester} with a principal that the catalogue lists for them: {why}"
-                ));
-            }
-        }
+            Err(Nobody::Ambiguous { caller, people }) => Refusal::StartedByAmbiguous {
+                caller,
+                people: people.into_iter().collect(),
+                requester: asked_by(),
+            },
+        };
+        return Finding::SomebodyElse(somebody_else);
     }
     starts
         .first()
@@ -115,28 +118,33 @@ mod tests {
             principal: None,
             ..riko.clone()
         };
-        for (start, says) in [
+        let arn = |rest: &str| format!("arn:aws:iam::123456789012:{rest}");
+        let approver = Refusal::StartedByApprover {
+            person: id("alice"),
+        };
+        let nobody = |rest: &str| Refusal::StartedByNobody {
+            caller: arn(rest),
+            requester: id("riko"),
+        };
+        let alices_session = "arn:aws:sts::123456789012:assumed-role/alice/riko";
+        for (start, refusal) in [
+            (by(&arn("user/alice")), approver.clone()),
+            (by(alices_session), approver),
             (
-                by("arn:aws:iam::123456789012:user/alice"),
-                "alice started this request's execution and approved it",
+                by(&arn("user/bob")),
+                Refusal::StartedBySomebodyElse {
+                    person: id("bob"),
+                    requester: id("riko"),
+                },
             ),
+            (by(&arn("user/mallory")), nobody("user/mallory")),
+            (by(&arn("root")), nobody("root")),
             (
-                by("arn:aws:sts::123456789012:assumed-role/alice/riko"),
-                "alice started this request's execution and approved it",
+                service,
+                Refusal::StartedByService {
+                    requester: id("riko"),
+                },
             ),
-            (
-                by("arn:aws:iam::123456789012:user/bob"),
-                "bob started this request's execution, not riko",
-            ),
-            (
-                by("arn:aws:iam::123456789012:user/mallory"),
-                "no person of the catalogue lists",
-            ),
-            (
-                by("arn:aws:iam::123456789012:root"),
-                "neither an IAM user nor",
-            ),
-            (service, "a service of AWS"),
         ] {
             for starts in [
                 vec![start.clone()],
@@ -146,7 +154,7 @@ mod tests {
                 let Finding::SomebodyElse(why) = judged(&starts) else {
                     panic!("{starts:?} was believed");
                 };
-                assert!(why.contains(says), "{why}");
+                assert_eq!(why, refusal);
             }
         }
     }

@@ -3,20 +3,19 @@
 use access_aws::schedule::EndSchedules;
 use access_aws::table::{FactsTaken, ServerPin, StoredRequest};
 use access_aws::window_secret::WindowSecretMaker;
-use access_contract::dry_run::{DryRun, Resolved};
+use access_contract::dry_run::{DryRun, NotAsked, Resolved};
 use access_contract::payload::{Answer, EnableLogin, Outcome};
 use access_contract::{ErrorName, Status};
 use access_core::converge::carry_out::{self, Opening};
 use access_core::{
-    Database, Fault, FaultName, Finding, Grant, Request, RequestId, Window, WindowSpec, finding,
-    time,
+    Database, Finding, Refusal, Request, RequestId, Window, WindowSpec, finding, time,
 };
 use access_postgres::{Connection, RolePowers, RoleState, SystemIdentifier, WindowPassword};
 use chrono::{DateTime, Duration, Utc};
 use database_shell::{Located, Reach, RoleToClose, RoleToOpen, WindowsInTable, login_seen};
 use lambda_shell::{Failure, Invocation};
 use serde_json::Value;
-use window_shell::{Admission, Admitted, ToOpen, over};
+use window_shell::{Admission, Admitted, ToOpen};
 
 use crate::credential::{self, HandedOver};
 use crate::membership;
@@ -53,8 +52,8 @@ impl Handler {
     async fn preflight(&self, id: &RequestId) -> Result<Outcome, Failure> {
         let stored = self.admission.table.request(id).await.map_err(aws)?;
         let checked = self.check(&stored.request).await?;
-        let Some((pin, findings)) = checked.seen.filter(|_| checked.faults.is_empty()) else {
-            return self.refuse(id, checked.faults).await;
+        let Some((pin, findings)) = checked.seen.filter(|_| checked.refusals.is_empty()) else {
+            return self.refuse(id, checked.refusals).await;
         };
         self.admission
             .table
@@ -70,7 +69,16 @@ impl Handler {
     async fn dry_run(&self, id: &RequestId) -> Result<Outcome, Failure> {
         let request = self.admission.table.dry_run(id).await.map_err(aws)?;
         let at = database_of(&request)?;
-        let checked = self.check(&request).await?;
+        let (checked, database_not_asked) = match self.check(&request).await {
+            Ok(checked) => (checked, None),
+            Err(failure) => (
+                Checked {
+                    refusals: self.refusals_of_others(&request).await?,
+                    seen: None,
+                },
+                Some(not_asked(id, failure)?),
+            ),
+        };
         let windows = self
             .admission
             .table
@@ -78,12 +86,13 @@ impl Handler {
             .await
             .map_err(aws)?;
         let window = request.window.approved_at((self.now)());
-        tracing::info!(dry_run = %id, n_faults = checked.faults.len(), "dry run answered");
+        tracing::info!(dry_run = %id, n_faults = checked.refusals.len(), "dry run answered");
         Ok(Outcome::DryRun(Box::new(DryRun {
             plan: plan::of(&request, at, window, windows.rows),
             request: Resolved::from(&request),
             window_if_approved_now: window,
-            faults: checked.faults,
+            faults: access_text::faults(checked.refusals),
+            database_not_asked,
             findings: checked
                 .seen
                 .map(|(_, findings)| findings)
@@ -100,46 +109,91 @@ impl Handler {
         let state = match connection.role_state(request.role.as_str()).await {
             Ok(state) => state,
             Err(error) => {
-                let faults = vec![fault_or_failure(error)?];
-                return Ok(Checked { faults, seen: None });
+                let refusals = vec![refusal_or_failure(request, error)?];
+                return Ok(Checked {
+                    refusals,
+                    seen: None,
+                });
             }
         };
-        let mut faults = preflight_faults(request, &state);
-        faults.extend(readers_fault(located.not_listed()));
-        let mut user_oid = None;
-        if let Some(asked) = request.grant.membership()
-            && state.is_membership()
-        {
-            let found = membership::look(&connection, &request.role, asked).await?;
-            user_oid = Some(found.user_oid);
-            faults.extend(found.faults);
-        } else if !request.credential.is_existing() && !state.is_membership() {
-            faults.extend(credential_fault(request, &state, &connection).await?);
+        let (mut refusals, user_oid) = obstacles(request, &state, &located, &connection).await?;
+        if !request.credential.is_existing() && !state.is_membership() {
+            refusals.extend(credential_refusal(request, &state, &connection).await?);
         }
-        // Whoever asks for as soon as it is approved means now.
-        if let Some(window) = request.window.approved_at((self.now)())
-            && let Some(in_use) = self
-                .admission
-                .in_use(request, window)
-                .await
-                .map_err(admission)?
-        {
-            faults.push(in_use.fault());
-        }
+        refusals.extend(self.refusals_of_others(request).await?);
         // A role that is gone has no powers.
         let powers = match connection.role_powers(state.oid).await {
             Ok(powers) => powers,
-            Err(_) if !faults.is_empty() => return Ok(Checked { faults, seen: None }),
+            Err(_) if !refusals.is_empty() => {
+                return Ok(Checked {
+                    refusals,
+                    seen: None,
+                });
+            }
             Err(error) => return Err(postgres(error)),
         };
+        let findings = self.findings(request, &state, powers, &connection).await?;
         connection.end().await;
         let pin = ServerPin {
             system_identifier: server.system_identifier.to_string(),
             role_oid: state.oid,
             user_oid,
         };
-        let seen = Some((pin, findings(state, powers)));
-        Ok(Checked { faults, seen })
+        let seen = Some((pin, findings));
+        Ok(Checked { refusals, seen })
+    }
+
+    /// Why it could not be opened because of what others have. Whoever asks for as soon as it is approved means now.
+    async fn refusals_of_others(&self, request: &Request) -> Result<Vec<Refusal>, Failure> {
+        let Some(window) = request.window.approved_at((self.now)()) else {
+            return Ok(Vec::new());
+        };
+        let in_use = self.admission.in_use(request, window).await;
+        let in_use = in_use.map_err(admission)?;
+        Ok(in_use.iter().map(|it| it.refusal()).collect())
+    }
+
+    /// What approvers should know about the role.
+    async fn findings(
+        &self,
+        request: &Request,
+        state: &RoleState,
+        powers: RolePowers,
+        connection: &Connection,
+    ) -> Result<Vec<Finding>, Failure> {
+        let mut findings = findings(state, powers);
+        if self
+            .is_open_outside_windows(request, state, connection)
+            .await?
+        {
+            findings.push(Finding::OpenedOutsideWindows);
+        }
+        Ok(findings)
+    }
+
+    /// Whether a login is open although no window of it has begun that is not proved closed.
+    async fn is_open_outside_windows(
+        &self,
+        request: &Request,
+        state: &RoleState,
+        connection: &Connection,
+    ) -> Result<bool, Failure> {
+        if !request.grant.is_login() || !state.can_login {
+            return Ok(false);
+        }
+        let windows = self
+            .admission
+            .table
+            .windows(&request.target, &request.role)
+            .await
+            .map_err(aws)?;
+        let now = (self.now)();
+        if windows.rows.iter().any(|row| row.window.start() <= now) {
+            return Ok(false);
+        }
+        // The last window may have been proved closed between the two looks.
+        let again = connection.role_state(request.role.as_str()).await;
+        Ok(again.map_err(postgres)?.can_login)
     }
 
     /// Opens the role for its window, if people approved it and the window covers now.
@@ -157,32 +211,40 @@ impl Handler {
         let at = database_of(&stored.request)?;
         let located = self.reach.locate(at, &at.opener).await.map_err(database)?;
         let connection = located.connect().await.map_err(database)?;
-        let pinned = pinned_server(&stored)?;
+        let (pin, pinned) = pinned_server(&stored)?;
         connection
             .expect_server(Some(pinned))
             .await
             .map_err(postgres)?;
-        let seen = match connection.role_state(stored.request.role.as_str()).await {
+        // Both in one round trip; the role must be the one that preflight saw.
+        let (seen, powers) = tokio::join!(
+            connection.role_state(stored.request.role.as_str()),
+            connection.role_powers(pin.role_oid)
+        );
+        let seen = match seen {
             Ok(state) => state,
-            Err(error) => return self.refuse_or_fail(id, error).await,
+            Err(error) => return self.refuse_or_fail(&stored.request, error).await,
         };
-        let mut faults = opening_faults(&stored, &seen);
-        faults.extend(readers_fault(located.not_listed()));
-        if let Some(asked) = stored.request.grant.membership()
-            && seen.is_membership()
-        {
-            let found = membership::look(&connection, &stored.request.role, asked).await?;
-            if stored
-                .server
-                .as_ref()
-                .is_some_and(|pin| pin.user_oid != Some(found.user_oid))
-            {
-                faults.push(registered_anew());
-            }
-            faults.extend(found.faults);
+        let (mut refusals, user_oid) =
+            obstacles(&stored.request, &seen, &located, &connection).await?;
+        if pin.role_oid != seen.oid || (user_oid.is_some() && pin.user_oid != user_oid) {
+            refusals.push(Refusal::RegisteredAnew);
         }
-        if !faults.is_empty() {
-            return self.refuse(id, faults).await;
+        if !refusals.is_empty() {
+            return self.refuse(id, refusals).await;
+        }
+        // Once it is open, none of this is a reason to end it.
+        if stored.status == Status::Approved
+            && let Some(told) = &stored.findings
+        {
+            let powers = powers.map_err(postgres)?;
+            let findings = self
+                .findings(&stored.request, &seen, powers, &connection)
+                .await?;
+            let untold = finding::untold(told, &findings);
+            if !untold.is_empty() {
+                return self.refuse(id, vec![Refusal::RoleChanged { untold }]).await;
+            }
         }
         if stored.status == Status::Approved
             && let Some(refused) = self
@@ -204,7 +266,7 @@ impl Handler {
             match self.hand_over(&stored, &located, &connection).await? {
                 HandedOver::Password(password) => Some(password),
                 HandedOver::AnotherPasswordStands => {
-                    return self.refuse(id, vec![open_outside_windows()]).await;
+                    return self.refuse(id, vec![Refusal::OpenOutsideWindows]).await;
                 }
             }
         };
@@ -367,9 +429,10 @@ impl Handler {
             Err(database_shell::Error::Postgres(
                 access_postgres::Error::AnotherPasswordStands { .. },
             )) => Ok(self.look_again()),
-            Ok(Opening::Over) => self.refuse(id, vec![over()]).await,
+            Ok(Opening::Over) => self.refuse(id, vec![Refusal::WindowOver]).await,
             Ok(Opening::ClosedByHand) => {
-                self.refuse(id, vec![closed_by_hand(&request.grant)]).await
+                let grant = request.grant.clone();
+                self.refuse(id, vec![Refusal::ClosedByHand { grant }]).await
             }
             Ok(Opening::Restless) => Err(Failure::new(
                 ErrorName::Internal,
@@ -381,8 +444,10 @@ impl Handler {
             // The end passed while it waited for a lock.
             Err(database_shell::Error::Postgres(access_postgres::Error::WindowOutOfRange {
                 ..
-            })) if (self.now)() >= window.end() => self.refuse(id, vec![over()]).await,
-            Err(database_shell::Error::Postgres(error)) => self.refuse_or_fail(id, error).await,
+            })) if (self.now)() >= window.end() => self.refuse(id, vec![Refusal::WindowOver]).await,
+            Err(database_shell::Error::Postgres(error)) => {
+                self.refuse_or_fail(request, error).await
+            }
             Err(error) => Err(database(error)),
         }
     }
@@ -390,41 +455,73 @@ impl Handler {
     /// What the database refuses for good becomes an answer to the requester; the rest is a failure.
     async fn refuse_or_fail(
         &self,
-        id: &RequestId,
+        request: &Request,
         error: access_postgres::Error,
     ) -> Result<Outcome, Failure> {
-        let fault = fault_or_failure(error)?;
-        self.refuse(id, vec![fault]).await
+        let refusal = refusal_or_failure(request, error)?;
+        self.refuse(&request.request_id, vec![refusal]).await
     }
 
-    async fn refuse(&self, id: &RequestId, faults: Vec<Fault>) -> Result<Outcome, Failure> {
-        self.admission.refuse(id, faults).await.map_err(admission)
+    async fn refuse(&self, id: &RequestId, refusals: Vec<Refusal>) -> Result<Outcome, Failure> {
+        self.admission.refuse(id, refusals).await.map_err(admission)
     }
 }
 
 /// What preflight found.
 struct Checked {
     /// Everything that stands in the way.
-    faults: Vec<Fault>,
+    refusals: Vec<Refusal>,
     /// The server and role, and what approvers should know; `None` where there is no such role.
     seen: Option<(ServerPin, Vec<Finding>)>,
 }
 
-/// What the database refuses for good, as a fault.
-fn fault_or_failure(error: access_postgres::Error) -> Result<Fault, Failure> {
-    use access_postgres::Error as Postgres;
-    let name = match &error {
-        Postgres::NotRegistered { .. } | Postgres::RoleChangedIdentity { .. } => {
-            FaultName::RoleNotRegistered
+/// What a dry run says of a database that could not be asked; any other failure is its own.
+fn not_asked(id: &RequestId, failure: Failure) -> Result<NotAsked, Failure> {
+    let message = match failure.name() {
+        ErrorName::DatabaseUnreachable => {
+            "ask the platform team whether the database is up and Latchkey gets there: it could not be reached"
         }
-        Postgres::CouldUndoItsWindow { .. } => FaultName::RoleTooPowerful,
-        Postgres::ClosedByHand { .. } => FaultName::ClosedByHand,
-        Postgres::OwnsPreparedTransaction { .. } => FaultName::PreparedTransaction,
-        Postgres::MemberAlready { .. } => FaultName::MemberAlready,
-        Postgres::WindowOutOfRange { .. } => FaultName::WindowTooLongForDatabase,
-        _ => return Err(postgres(error)),
+        ErrorName::DatabaseRefused => {
+            "ask the database's owner whether Latchkey is installed there and its login exists: the database refused it"
+        }
+        ErrorName::NotTheRegisteredDatabase => {
+            "ask the platform team: another server answers than the one that the catalogue means"
+        }
+        ErrorName::SecretUnavailable => {
+            "ask the platform team: the password of Latchkey's own login could not be read"
+        }
+        _ => return Err(failure),
     };
-    Ok(Fault::new(name, "$.role", error.to_string()))
+    tracing::warn!(dry_run = %id, "the database could not be asked: {failure}");
+    Ok(NotAsked {
+        error: failure.name().as_str(),
+        message: message.to_owned(),
+    })
+}
+
+/// What the database refuses for good.
+fn refusal_or_failure(
+    request: &Request,
+    error: access_postgres::Error,
+) -> Result<Refusal, Failure> {
+    use access_postgres::Error as Postgres;
+    tracing::info!(request_id = %request.request_id, "the database refused: {error}");
+    Ok(match error {
+        Postgres::NotRegistered { .. } => Refusal::NotRegistered,
+        Postgres::RoleChangedIdentity { .. } => Refusal::RegisteredAnew,
+        Postgres::CouldUndoItsWindow { .. } => Refusal::CouldUndoItsWindow,
+        Postgres::ClosedByHand { .. } => Refusal::ClosedByHand {
+            grant: request.grant.clone(),
+        },
+        Postgres::OwnsPreparedTransaction { .. } => Refusal::PreparedTransaction,
+        Postgres::MemberAlready { .. } => Refusal::MemberAlready {
+            held_by: Vec::new(),
+        },
+        Postgres::WindowOutOfRange { .. } => Refusal::WindowTooLongForDatabase {
+            longest_seconds: None,
+        },
+        error => return Err(postgres(error)),
+    })
 }
 
 /// The database of a request; grant-policy opens what is at other places.
@@ -437,8 +534,8 @@ fn database_of(request: &Request) -> Result<&Database, Failure> {
     })
 }
 
-/// The server that preflight saw.
-fn pinned_server(stored: &StoredRequest) -> Result<SystemIdentifier, Failure> {
+/// The server that preflight saw, and what it saw there.
+fn pinned_server(stored: &StoredRequest) -> Result<(&ServerPin, SystemIdentifier), Failure> {
     let id = &stored.request.request_id;
     let Some(pin) = &stored.server else {
         return Err(Failure::new(
@@ -446,53 +543,41 @@ fn pinned_server(stored: &StoredRequest) -> Result<SystemIdentifier, Failure> {
             format!("request {id} was never checked"),
         ));
     };
-    pin.system_identifier.parse().map_err(|_| {
+    let system_identifier = pin.system_identifier.parse().map_err(|_| {
         Failure::new(
             ErrorName::Internal,
             format!("request {id} has a damaged system identifier"),
         )
-    })
+    })?;
+    Ok((pin, system_identifier))
 }
 
-/// As preflight, and the role must be the one that preflight saw.
-fn opening_faults(stored: &StoredRequest, state: &RoleState) -> Vec<Fault> {
-    let mut faults = preflight_faults(&stored.request, state);
-    if stored
-        .server
-        .as_ref()
-        .is_some_and(|pin| pin.role_oid != state.oid)
-    {
-        faults.push(registered_anew());
+/// Why the role could not be opened whoever approved it, and of a membership the OID of its user.
+async fn obstacles(
+    request: &Request,
+    state: &RoleState,
+    located: &Located<'_>,
+    connection: &Connection,
+) -> Result<(Vec<Refusal>, Option<u32>), Failure> {
+    let mut refusals = role_refusals(request, state);
+    if !located.not_listed().is_empty() {
+        refusals.push(Refusal::ReadersNotListed {
+            readers: located.not_listed().to_vec(),
+        });
     }
-    // Who can act as it once it is open, is no reason to end it.
-    if stored.status == Status::Approved
-        && let Some(told) = &stored.findings
+    let mut user_oid = None;
+    if let Some(asked) = request.grant.membership()
+        && state.is_membership()
     {
-        let untold = finding::untold_members(told, &state.members);
-        if !untold.is_empty() {
-            faults.push(Fault::new(
-                FaultName::RoleChanged,
-                "$.role",
-                format!(
-                    "ask again: since this was asked for, others can act as the role, which its approvers were not told: {}",
-                    untold.join(", ")
-                ),
-            ));
-        }
+        let found = membership::look(connection, &request.role, asked).await?;
+        user_oid = Some(found.user_oid);
+        refusals.extend(found.refusals);
     }
-    faults
+    Ok((refusals, user_oid))
 }
 
-fn registered_anew() -> Fault {
-    Fault::new(
-        FaultName::RoleNotRegistered,
-        "$.role",
-        "ask again: another role or user has been registered under this name since the request was made",
-    )
-}
-
-/// What approvers should know about the role.
-fn findings(state: RoleState, powers: RolePowers) -> Vec<Finding> {
+/// What approvers should know of what the database says about the role.
+fn findings(state: &RoleState, powers: RolePowers) -> Vec<Finding> {
     let mut findings = Vec::new();
     if !powers.member_of.is_empty() {
         findings.push(Finding::MemberOf {
@@ -501,7 +586,7 @@ fn findings(state: RoleState, powers: RolePowers) -> Vec<Finding> {
     }
     if !state.members.is_empty() {
         findings.push(Finding::ActedAsBy {
-            roles: state.members,
+            roles: state.members.clone(),
         });
     }
     let attributes = [
@@ -511,6 +596,7 @@ fn findings(state: RoleState, powers: RolePowers) -> Vec<Finding> {
         // Not refused, because rds_superuser has it.
         (powers.end_sessions, Finding::EndsSessions),
         (powers.bypass_row_security, Finding::BypassRowSecurity),
+        (powers.reaches_latchkey, Finding::ReachesLatchkey),
     ];
     findings.extend(
         attributes
@@ -520,42 +606,29 @@ fn findings(state: RoleState, powers: RolePowers) -> Vec<Finding> {
     findings
 }
 
-fn preflight_faults(request: &Request, state: &RoleState) -> Vec<Fault> {
+fn role_refusals(request: &Request, state: &RoleState) -> Vec<Refusal> {
     use access_postgres::Obstacle;
-    let role = request.role.as_str();
-    let mut faults: Vec<_> = state
-        .obstacles(role)
+    let mut refusals: Vec<_> = state
+        .obstacles(request.role.as_str())
         .into_iter()
-        .map(|obstacle| {
-            let name = match &obstacle {
-                Obstacle::Dropped | Obstacle::Renamed { .. } | Obstacle::NotManageable => {
-                    FaultName::RoleNotRegistered
-                }
-                Obstacle::CouldUndoItsWindow => FaultName::RoleTooPowerful,
-                Obstacle::OwnsPreparedTransaction => FaultName::PreparedTransaction,
-            };
-            Fault::new(name, "$.role", obstacle.to_string())
+        .map(|obstacle| match obstacle {
+            Obstacle::Dropped => Refusal::Dropped,
+            Obstacle::Renamed { now } => Refusal::Renamed { now },
+            Obstacle::NotManageable => Refusal::NotManageable,
+            Obstacle::CouldUndoItsWindow => Refusal::CouldUndoItsWindow,
+            Obstacle::OwnsPreparedTransaction => Refusal::PreparedTransaction,
         })
         .collect();
     if request.grant.is_login() == state.is_membership() {
-        faults.push(Fault::new(
-            FaultName::RoleNotRegistered,
-            "$.role",
-            "ask the platform team: the database has another kind of access under this name than the catalogue",
-        ));
+        refusals.push(Refusal::OtherKindRegistered);
     }
     let longest = Duration::from_std(state.max_window).unwrap_or(Duration::MAX);
     if length(&request.window, request.requested_at) > longest {
-        faults.push(Fault::new(
-            FaultName::WindowTooLongForDatabase,
-            "$",
-            format!(
-                "ask for at most {} seconds; the database allows no more for this role",
-                longest.num_seconds()
-            ),
-        ));
+        refusals.push(Refusal::WindowTooLongForDatabase {
+            longest_seconds: Some(longest.num_seconds()),
+        });
     }
-    faults
+    refusals
 }
 
 fn length(window: &WindowSpec, from: DateTime<Utc>) -> Duration {
@@ -567,54 +640,19 @@ fn length(window: &WindowSpec, from: DateTime<Utc>) -> Duration {
 }
 
 /// Why this role cannot be opened with a password that is made for the window.
-async fn credential_fault(
+async fn credential_refusal(
     request: &Request,
     state: &RoleState,
     connection: &Connection,
-) -> Result<Option<Fault>, Failure> {
+) -> Result<Option<Refusal>, Failure> {
     match connection.standing_password(request.role.as_str()).await {
         Ok(standing) if state.can_login && standing.fingerprint.is_none() => {
-            Ok(Some(open_outside_windows()))
+            Ok(Some(Refusal::OpenOutsideWindows))
         }
         Ok(_) => Ok(None),
-        Err(access_postgres::Error::NotInstalled { .. }) => Ok(Some(Fault::new(
-            FaultName::InstallationTooOld,
-            "$.target",
-            "ask the database's owner to run install.sql again: what is installed there cannot set a window's password",
-        ))),
+        Err(access_postgres::Error::NotInstalled { .. }) => Ok(Some(Refusal::InstallationTooOld)),
         Err(error) => Err(postgres(error)),
     }
-}
-
-/// That there are readers on which the end of a window could not be proved.
-fn readers_fault(not_listed: &[String]) -> Option<Fault> {
-    (!not_listed.is_empty()).then(|| {
-        Fault::new(
-            FaultName::ReadersNotListed,
-            "$.target",
-            format!(
-                "ask the platform team to list the database's readers in other regions as \"readers\" in its catalogue document, or to remove them: {}",
-                not_listed.join(", ")
-            ),
-        )
-    })
-}
-
-fn open_outside_windows() -> Fault {
-    Fault::new(
-        FaultName::OpenOutsideWindows,
-        "$.role",
-        "ask the database's owner: the role can log in already with a password that is not of a window, which a new one would replace",
-    )
-}
-
-fn closed_by_hand(grant: &Grant) -> Fault {
-    let message = if grant.membership().is_some() {
-        "ask the database's owner: somebody revoked this membership while a window was open"
-    } else {
-        "ask the database's owner: somebody took LOGIN from this role while a window was open"
-    };
-    Fault::new(FaultName::ClosedByHand, "$.role", message)
 }
 
 fn admission(error: window_shell::Error) -> Failure {

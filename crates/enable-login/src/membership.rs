@@ -1,6 +1,6 @@
 //! Whether a membership could be given for a window: what the database says beside the state that every kind has.
 
-use access_core::{Fault, FaultName, RoleName, grant};
+use access_core::{Refusal, RoleName, grant};
 use access_postgres::{Connection, Membership};
 use lambda_shell::Failure;
 
@@ -11,7 +11,7 @@ pub(crate) struct Found {
     /// The OID of the user that is registered.
     pub(crate) user_oid: u32,
     /// Why it could not be given.
-    pub(crate) faults: Vec<Fault>,
+    pub(crate) refusals: Vec<Refusal>,
 }
 
 /// Looks at the membership registered as `name`, for which people are asked as `asked`.
@@ -24,49 +24,36 @@ pub(crate) async fn look(
     let registered = registered.map_err(postgres)?;
     Ok(Found {
         user_oid: registered.user_oid,
-        faults: faults(&registered, asked),
+        refusals: refusals(&registered, asked),
     })
 }
 
-fn faults(registered: &Membership, asked: &grant::Membership) -> Vec<Fault> {
-    let fault = |name, message| Fault::new(name, "$.role", message);
-    let mut faults = Vec::new();
+fn refusals(registered: &Membership, asked: &grant::Membership) -> Vec<Refusal> {
+    let mut refusals = Vec::new();
     if registered.role != asked.role.as_str() || registered.user != asked.user.as_str() {
-        faults.push(fault(
-            FaultName::RoleNotRegistered,
-            format!(
-                "ask the platform team: the database has {} in {} under this name, the catalogue {} in {}",
-                registered.user, registered.role, asked.user, asked.role
-            ),
-        ));
+        refusals.push(Refusal::OtherMembershipRegistered {
+            role: registered.role.clone(),
+            user: registered.user.clone(),
+            asked_role: asked.role.to_string(),
+            asked_user: asked.user.to_string(),
+        });
     }
     if !registered.held_by.is_empty() {
-        faults.push(fault(
-            FaultName::MemberAlready,
-            format!(
-                "ask the database's owner: {} is a member of {} already, {}, and no closing here could end that",
-                registered.user,
-                registered.role,
-                registered.held_by.join(", ")
-            ),
-        ));
+        refusals.push(Refusal::MemberAlready {
+            held_by: registered.held_by.clone(),
+        });
     }
     if !registered.acted_as_by.is_empty() {
-        faults.push(fault(
-            FaultName::UserActedAsByOthers,
-            format!(
-                "ask the database's owner: {} can act as {}, so their sessions would outlive the window",
-                registered.acted_as_by.join(", "),
-                registered.user
-            ),
-        ));
+        refusals.push(Refusal::UserActedAsByOthers {
+            roles: registered.acted_as_by.clone(),
+        });
     }
-    faults
+    refusals
 }
 
 #[cfg(test)]
 mod tests {
-    use access_core::GrantedRoleName;
+    use access_core::{FaultName, GrantedRoleName};
 
     use super::*;
 
@@ -75,8 +62,8 @@ mod tests {
             role: GrantedRoleName::new("dba").unwrap(),
             user: RoleName::new("riko").unwrap(),
         };
-        let faults = faults(registered, &asked).into_iter();
-        faults.map(|fault| fault.name).collect()
+        let refusals = refusals(registered, &asked);
+        refusals.iter().map(Refusal::name).collect()
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Everything that the front door answers.
 
+use access_aws::execution::Execution;
 use access_aws::table::StoredRequest;
 use access_core::request::PersonRef;
 use access_core::{EndedAs, Fault, Nobody, RequestId, RolePolicy, TargetId};
@@ -51,6 +52,22 @@ pub(crate) fn seen(stored: &StoredRequest, part: EndedAs) -> Value {
             "role_open_until": closing.open_until,
             "left_behind": closing.left_behind,
         })),
+    })
+}
+
+/// A dry run as its requester sees it: what its execution answered, once it has.
+pub(crate) fn dry_run(id: &RequestId, execution: &Execution, answer: Option<Value>) -> Value {
+    let status = match (execution, &answer) {
+        (_, Some(_)) => "answered",
+        (Execution::Running, None) => "running",
+        (Execution::Ended(_), None) => "failed",
+        (Execution::Unknown, None) => "forgotten",
+    };
+    json!({
+        "request_id": id,
+        "your_part": EndedAs::Requester,
+        "status": status,
+        "dry_run": answer,
     })
 }
 

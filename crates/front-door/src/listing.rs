@@ -1,9 +1,11 @@
 //! What people may see: their requests, what they may ask for, and what is open now. Only where they have a part.
 
 use access_aws::Error;
+use access_aws::execution;
 use access_aws::table::StoredRequest;
 use access_contract::{ErrorName, Status};
 use access_core::{EndedAs, Person, RequestDraft, RequestId};
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use lambda_shell::http::HttpCall;
 use serde_json::Value;
 
@@ -12,6 +14,9 @@ use crate::handler::Handler;
 
 /// How many requests one answer holds.
 const PAGE: i32 = 20;
+
+/// How many requests are read at the same time.
+const AT_ONCE: usize = 10;
 
 impl Handler {
     /// `GET /requests`: those in which the caller has the part that they name, or which they made, the newest first.
@@ -34,20 +39,39 @@ impl Handler {
             .table
             .requests_of(part, &person.id, after, PAGE)
             .await?;
-        let mut requests = Vec::new();
-        for id in &page.ids {
-            requests.extend(self.see(person, id).await?);
-        }
+        let seen: Vec<_> = futures_util::stream::iter(&page.ids)
+            .map(|id| self.see(person, id))
+            .buffered(AT_ONCE)
+            .try_collect()
+            .await?;
+        let requests = seen.into_iter().flatten().collect();
         Ok(answers::requests(requests, page.next.as_deref()))
     }
 
-    /// `GET /requests/{id}`. One in which the caller has no part is as one that there is not.
+    /// `GET /requests/{id}`, a dry run of the caller's too. One in which they have no part is as one that there is not.
     pub(crate) async fn show(&self, person: &Person, call: &HttpCall) -> Result<Value, Error> {
         let Ok(id) = RequestId::new(call.path_parameter("id").unwrap_or_default()) else {
             return Ok(answers::no_request());
         };
-        let seen = self.see(person, &id).await?;
+        let seen = match self.see(person, &id).await? {
+            Some(request) => Some(request),
+            None => self.see_dry_run(person, &id).await?,
+        };
         Ok(seen.map_or_else(answers::no_request, |request| answers::request(&request)))
+    }
+
+    /// What a dry run of `person` answered, which only its execution keeps; `None` if there is none of theirs.
+    async fn see_dry_run(&self, person: &Person, id: &RequestId) -> Result<Option<Value>, Error> {
+        let asked = match self.table.dry_run(id).await {
+            Err(error) if error.name() == ErrorName::RequestNotFound => return Ok(None),
+            asked => asked?,
+        };
+        if asked.requester.id != person.id {
+            return Ok(None);
+        }
+        let arn = &asked.execution_arn;
+        let (execution, answer) = execution::answer(&self.step_functions, arn).await?;
+        Ok(Some(answers::dry_run(id, &execution, answer)))
     }
 
     /// `GET /access`: what the caller may ask for, and the windows that are open now in which they have a part.
@@ -61,13 +85,18 @@ impl Handler {
             });
             may_request.extend(roles.map(|policy| answers::role(&entry.target, policy)));
         }
-        let mut open = Vec::new();
-        for id in self.table.open_windows().await? {
-            // A row that cannot be read hides no other; reconcile sees to it that somebody hears of it.
-            let stored = match id {
+        let ids = self.table.open_windows().await?;
+        let found: Vec<_> = futures_util::stream::iter(ids)
+            .map(async |id| match id {
                 Ok(id) => self.stored(&id).await,
                 Err(error) => Err(error),
-            };
+            })
+            .buffered(AT_ONCE)
+            .collect()
+            .await;
+        let mut open = Vec::new();
+        for stored in found {
+            // A row that cannot be read hides no other; reconcile sees to it that somebody hears of it.
             let stored = match stored {
                 Ok(Some(stored)) => stored,
                 Ok(None) => continue, // opened by hand

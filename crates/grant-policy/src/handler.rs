@@ -9,14 +9,14 @@ use access_contract::{ErrorName, Status};
 use access_core::converge::carry_out::{self, OpenableRole as _, Opening};
 use access_core::grant::assume_role;
 use access_core::{
-    Account, AssumeRole, Fault, FaultName, Finding, LiveSessions, Principal, Request, RequestId,
-    Window, time,
+    Account, AssumeRole, Finding, LiveSessions, Principal, Refusal, Request, RequestId, Window,
+    time,
 };
 use aws_types::SdkConfig;
 use chrono::{DateTime, TimeDelta, Utc};
 use lambda_shell::{Failure, Invocation};
 use serde_json::Value;
-use window_shell::{Admission, Admitted, ToOpen, over};
+use window_shell::{Admission, Admitted, ToOpen};
 
 pub(crate) struct Handler {
     pub(crate) admission: Admission,
@@ -40,7 +40,7 @@ struct Asked<'a> {
 /// What was found before anything is written.
 struct Checked {
     /// Everything that stands in the way.
-    faults: Vec<Fault>,
+    refusals: Vec<Refusal>,
     /// The unique id of the role to assume, where Latchkey may look at it.
     role_id: Option<String>,
 }
@@ -60,8 +60,8 @@ impl Handler {
         let stored = self.admission.table.request(id).await.map_err(aws)?;
         let asked = asked(&stored.request)?;
         let checked = self.check(&stored.request, &asked).await?;
-        if !checked.faults.is_empty() {
-            return self.refuse(id, checked.faults).await;
+        if !checked.refusals.is_empty() {
+            return self.refuse(id, checked.refusals).await;
         }
         let role_id = checked.role_id.as_deref();
         self.admission
@@ -78,13 +78,15 @@ impl Handler {
     async fn dry_run(&self, id: &RequestId) -> Result<Outcome, Failure> {
         let request = self.admission.table.dry_run(id).await.map_err(aws)?;
         let asked = asked(&request)?;
-        let faults = self.check(&request, &asked).await?.faults;
+        let refusals = self.check(&request, &asked).await?.refusals;
         let window = request.window.approved_at((self.now)());
-        tracing::info!(dry_run = %id, n_faults = faults.len(), "dry run answered");
+        tracing::info!(dry_run = %id, n_faults = refusals.len(), "dry run answered");
         Ok(Outcome::DryRun(Box::new(DryRun {
             request: Resolved::from(&request),
             window_if_approved_now: window,
-            faults,
+            faults: access_text::faults(refusals),
+            // Where the account cannot be reached, that is one of the refusals.
+            database_not_asked: None,
             findings: findings(&asked, id),
             plan: Plan {
                 policies: window.map_or_else(Vec::new, |window| policies(&asked, id, window)),
@@ -98,7 +100,7 @@ impl Handler {
         let mut checked = match self.reach(asked).await? {
             Some(reached) => self.obstacles(request, asked, &reached).await?,
             None => Checked {
-                faults: vec![out_of_reach(asked)],
+                refusals: vec![out_of_reach(asked)],
                 role_id: None,
             },
         };
@@ -110,7 +112,7 @@ impl Handler {
                 .await
                 .map_err(admission)?
         {
-            checked.faults.push(in_use.fault());
+            checked.refusals.push(in_use.refusal());
         }
         Ok(checked)
     }
@@ -134,10 +136,10 @@ impl Handler {
         };
         let mut checked = self.obstacles(&stored.request, &asked, &reached).await?;
         if stored.aws_role_id.is_some() && checked.role_id != stored.aws_role_id {
-            checked.faults.push(made_anew());
+            checked.refusals.push(Refusal::AwsRoleMadeAnew);
         }
-        if !checked.faults.is_empty() {
-            return self.refuse(id, checked.faults).await;
+        if !checked.refusals.is_empty() {
+            return self.refuse(id, checked.refusals).await;
         }
         if stored.status == Status::Approved
             && let Some(refused) = self
@@ -192,14 +194,15 @@ impl Handler {
                     end: time::to_wait_timestamp(window.end()),
                 })
             }
-            Ok(Opening::Over) => self.refuse(id, vec![over()]).await,
-            Ok(Opening::ClosedByHand) => self.refuse(id, vec![closed_by_hand()]).await,
+            Ok(Opening::Over) => self.refuse(id, vec![Refusal::WindowOver]).await,
+            Ok(Opening::ClosedByHand) => self.refuse(id, vec![Refusal::PolicyTakenByHand]).await,
             Ok(Opening::NotYet | Opening::Restless) => Err(Failure::new(
                 ErrorName::Internal,
                 "the window changed all the time while it was being opened",
             )),
             Err(access_aws::Error::PoliciesTooLong(holder)) => {
-                self.refuse(id, vec![too_long(&holder)]).await
+                self.refuse(id, vec![Refusal::PoliciesTooLong { holder }])
+                    .await
             }
             Err(error) => Err(aws(error)),
         }
@@ -225,36 +228,32 @@ impl Handler {
         reached: &Reached,
     ) -> Result<Checked, Failure> {
         let (grant, id) = (asked.grant, &request.request_id);
-        let mut faults = Vec::new();
+        let mut refusals = Vec::new();
         let mut role_id = None;
         if let Some(of_role) = &reached.of_role {
             match of_role.role(grant.role_name()).await.map_err(aws)? {
                 Some(seen) => {
-                    faults.extend(faults_of_role(grant, &seen));
+                    refusals.extend(refusals_of_role(grant, &seen));
                     role_id = Some(seen.id);
                 }
-                None => faults.push(not_the_role("the account has no role of this name")),
+                None => refusals.push(Refusal::AwsRoleGone),
             }
         }
         let grantee = Holder::of(asked.grantee);
         match reached.of_grantee.names(&grantee).await {
             Ok(Some(_)) => {}
-            Ok(None) => faults.push(Fault::new(
-                FaultName::GranteeOutOfReach,
-                "$.requester",
-                format!("ask the platform team to mend your document: the account has no {grantee}"),
-            )),
-            Err(access_aws::Error::PolicyNotPermitted(_)) => faults.push(Fault::new(
-                FaultName::GranteeOutOfReach,
-                "$.requester",
-                format!(
-                    "ask the platform team: {grantee} is not one of those whose policies Latchkey may change"
-                ),
-            )),
+            Ok(None) => refusals.push(Refusal::GranteeGone {
+                grantee: grantee.to_string(),
+            }),
+            Err(access_aws::Error::PolicyNotPermitted(_)) => {
+                refusals.push(Refusal::GranteeNotPermitted {
+                    grantee: grantee.to_string(),
+                });
+            }
             Err(error) => return Err(aws(error)),
         }
-        if !faults.is_empty() {
-            return Ok(Checked { faults, role_id });
+        if !refusals.is_empty() {
+            return Ok(Checked { refusals, role_id });
         }
         let name = assume_role::policy_name(id);
         // As long as any of its dates make it.
@@ -269,7 +268,9 @@ impl Handler {
             if n_others + assume_role::n_characters(&allow)
                 > assume_role::max_characters(asked.grantee)
             {
-                faults.push(too_long(&grantee.to_string()));
+                refusals.push(Refusal::PoliciesTooLong {
+                    holder: grantee.to_string(),
+                });
             }
         }
         if let Some(of_role) = &reached.of_role {
@@ -280,14 +281,16 @@ impl Handler {
                 .await
                 .map_err(aws)?;
             if n_others + assume_role::n_characters(&deny) > assume_role::MAX_ROLE_CHARACTERS {
-                faults.push(too_long(&privileged.to_string()));
+                refusals.push(Refusal::PoliciesTooLong {
+                    holder: privileged.to_string(),
+                });
             }
         }
-        Ok(Checked { faults, role_id })
+        Ok(Checked { refusals, role_id })
     }
 
-    async fn refuse(&self, id: &RequestId, faults: Vec<Fault>) -> Result<Outcome, Failure> {
-        self.admission.refuse(id, faults).await.map_err(admission)
+    async fn refuse(&self, id: &RequestId, refusals: Vec<Refusal>) -> Result<Outcome, Failure> {
+        self.admission.refuse(id, refusals).await.map_err(admission)
     }
 }
 
@@ -316,68 +319,27 @@ fn asked(request: &Request) -> Result<Asked<'_>, Failure> {
 }
 
 /// Why the role does not keep what its document promises.
-fn faults_of_role(grant: &AssumeRole, seen: &RoleSeen) -> Vec<Fault> {
-    let mut faults = Vec::new();
-    if seen.arn != grant.role_arn {
-        faults.push(not_the_role("the role of this name has another path"));
-    }
-    if seen.max_session_seconds > grant.max_session_seconds {
-        faults.push(not_the_role(
-            "its sessions last longer than \"max_session\" in the catalogue says",
-        ));
-    }
-    if !assume_role::trust_requires_source_identity(&seen.trust) {
-        faults.push(not_the_role(
-            "its trust policy does not require a source identity of Latchkey's in every statement, so that its sessions could not be told apart",
-        ));
-    }
-    faults
-}
-
-fn not_the_role(why: &str) -> Fault {
-    Fault::new(
-        FaultName::RoleNotRegistered,
-        "$.role",
-        format!("ask the platform team to mend the role or its document: {why}"),
-    )
-}
-
-fn made_anew() -> Fault {
-    Fault::new(
-        FaultName::RoleNotRegistered,
-        "$.role",
-        "ask again: another role has been made under this name since the request was made",
-    )
-}
-
-fn out_of_reach(asked: &Asked<'_>) -> Fault {
-    Fault::new(
-        FaultName::GranteeOutOfReach,
-        "$.requester",
-        format!(
-            "ask with an IAM user or role of account {} or of Latchkey's own: policies of account {} are out of its reach",
-            asked.account.id,
-            asked.grantee.account()
+fn refusals_of_role(grant: &AssumeRole, seen: &RoleSeen) -> Vec<Refusal> {
+    let refusals = [
+        (seen.arn != grant.role_arn, Refusal::AwsRoleElsewhere),
+        (
+            seen.max_session_seconds > grant.max_session_seconds,
+            Refusal::AwsSessionsTooLong,
         ),
-    )
-}
-
-fn too_long(holder: &str) -> Fault {
-    Fault::new(
-        FaultName::PoliciesTooLong,
-        "$",
-        format!(
-            "ask the platform team to remove inline policies of {holder}, or ask again when other windows are over: one more would be longer than IAM allows"
+        (
+            !assume_role::trust_requires_source_identity(&seen.trust),
+            Refusal::AwsTrustTooWide,
         ),
-    )
+    ];
+    let found = refusals.into_iter().filter(|(is_so, _)| *is_so);
+    found.map(|(_, refusal)| refusal).collect()
 }
 
-fn closed_by_hand() -> Fault {
-    Fault::new(
-        FaultName::ClosedByHand,
-        "$.role",
-        "ask the account's administrators: somebody took the policy of this window away while it was open",
-    )
+fn out_of_reach(asked: &Asked<'_>) -> Refusal {
+    Refusal::GranteeOutOfReach {
+        account: asked.account.id.clone(),
+        grantee_account: asked.grantee.account().to_owned(),
+    }
 }
 
 /// What approvers should know.

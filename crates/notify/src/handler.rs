@@ -28,6 +28,7 @@ const ASKED: &str = "asked";
 const ACCEPTED: &str = "accepted";
 const REMINDED: &str = "reminded";
 const WARNED: &str = "warned";
+const REVIEWED: &str = "reviewed";
 
 /// How long looking at the subscriptions may take where only a link depends on it.
 const REACH_LIMIT: std::time::Duration = std::time::Duration::from_secs(4);
@@ -59,6 +60,8 @@ impl Handler {
             Notify::Ask(step) => self.ask(&step.request_id, called_as).await?,
             Notify::Remind(step) => self.remind(&step.request_id).await?,
             Notify::Warn(step) => self.warn(&step.request_id).await?,
+            Notify::Reviewed(step) => self.reviewed(&step.request_id).await?,
+            Notify::DryRun(step) => self.dry_run(&step.request_id).await?,
             Notify::Announce {
                 request_id, event, ..
             } => self.announce(&request_id, event, called_as).await?,
@@ -83,8 +86,9 @@ impl Handler {
         let reach = self.reach().await?;
         let unreachable = reach.unreachable(approvers);
         self.report(&reach, &unreachable);
-        let faults = reach.faults(approvers, stored.request.required_approvals);
-        if !faults.is_empty() {
+        let refusals = reach.refusals(approvers, stored.request.required_approvals);
+        if !refusals.is_empty() {
+            let faults = access_text::faults(refusals);
             self.table.record_refusal(id, &faults).await.map_err(aws)?;
             tracing::info!(request_id = %id, n_faults = faults.len(), "request refused");
             return Ok(Outcome::Refused { faults });
@@ -134,6 +138,23 @@ impl Handler {
         Ok(Outcome::Asked { n_asked })
     }
 
+    /// Why nobody could be asked about a dry run. Nobody is told of it, and no alarm goes off: that is for a request.
+    async fn dry_run(&self, id: &RequestId) -> Result<Outcome, Failure> {
+        let request = self.table.dry_run(id).await.map_err(aws)?;
+        // Nobody is asked for a window without approval.
+        let refusals = match request.break_glass {
+            Some(_) => Vec::new(),
+            None => {
+                let reach = self.reach().await?;
+                reach.refusals(&request.approvers, request.required_approvals)
+            }
+        };
+        tracing::info!(dry_run = %id, n_faults = refusals.len(), "subscriptions looked at");
+        Ok(Outcome::SubscriptionsChecked {
+            faults: access_text::faults(refusals),
+        })
+    }
+
     /// Asks those once more who were asked and have not decided. Woken late, when it is decided, it sends nothing.
     async fn remind(&self, id: &RequestId) -> Result<Outcome, Failure> {
         let stored = self.table.request(id).await.map_err(aws)?;
@@ -149,7 +170,7 @@ impl Handler {
             self.measure(&[("MessagesNotSent", approvers.len())]);
             return Err(Failure::new(
                 ErrorName::MessageNotSent,
-                format!("no reminder was sent: {}", distrusted.remedy()),
+                format!("no reminder was sent: {}", access_text::remedy(distrusted)),
             ));
         }
         let view = self.view(&stored).await?;
@@ -203,13 +224,45 @@ impl Handler {
             }
             let texts = Texts::of(to.language);
             let event = Announcement::EndsSoon;
-            let message = match self.end_link(&stored, &to.id).await? {
+            let reach = self.reach_in_time().await;
+            let message = match self.end_link(&stored, &to.id, reach.as_ref()).await? {
                 Some(link) => access_text::announce_with_link(texts, &view, &event, &link, now),
                 None => access_text::announce(texts, &view, &event, now),
             };
             self.send(id, WARNED, &to.id, &message).await
         };
         unsent.note(WARNED, &to.id, sent.await);
+        self.check(id, unsent).await?;
+        Ok(Outcome::Announced)
+    }
+
+    /// Tells whoever opened it without approval, and who else could have reviewed it, that somebody has.
+    async fn reviewed(&self, id: &RequestId) -> Result<Outcome, Failure> {
+        let stored = self.table.request(id).await.map_err(aws)?;
+        let request = &stored.request;
+        let (Some(review), Some(break_glass)) = (&stored.review, &request.break_glass) else {
+            return Ok(Outcome::Announced);
+        };
+        let view = self.view(&stored).await?;
+        let event = Announcement::Reviewed {
+            by: person(&review.by),
+            comment: review.comment.clone(),
+            at: review.at,
+        };
+        let others = break_glass.reviewers.iter();
+        let others = others.filter(|it| it.id != review.by.id && it.id != request.requester.id);
+        let mut unsent = Unsent::default();
+        for to in std::iter::once(&request.requester).chain(others) {
+            let sent = async {
+                if self.table.was_sent(id, REVIEWED, &to.id).await? {
+                    return Ok(());
+                }
+                let texts = Texts::of(to.language);
+                let message = access_text::announce(texts, &view, &event, (self.now)());
+                self.send(id, REVIEWED, &to.id, &message).await
+            };
+            unsent.note(REVIEWED, &to.id, sent.await);
+        }
         self.check(id, unsent).await?;
         Ok(Outcome::Announced)
     }
@@ -238,7 +291,7 @@ impl Handler {
     /// An alarm tells the operators, and the log whom to look after.
     fn report(&self, reach: &Reach, unreachable: &[&PersonRef]) {
         for distrusted in &reach.distrusted {
-            tracing::error!("no link is sent: {}", distrusted.remedy());
+            tracing::error!("no link is sent: {}", access_text::remedy(distrusted));
         }
         for approver in unreachable {
             tracing::error!(approver = %approver.id, "no subscription of the topic is this approver's");
@@ -294,8 +347,17 @@ impl Handler {
         let request = &stored.request;
         let requester = &request.requester;
         let mut unsent = Unsent::default();
-        if event == Event::Opened {
-            self.note_unreachable(request, &mut unsent).await;
+        let can_be_ended = matches!(event, Event::Approved | Event::Opened);
+        let reach = if can_be_ended {
+            self.reach_in_time().await
+        } else {
+            None
+        };
+        if event == Event::Opened
+            && request.break_glass.is_some()
+            && let Some(reach) = &reach
+        {
+            note_unreachable(request, reach, &mut unsent);
         }
         for to in concerned(request) {
             let sent = async {
@@ -313,13 +375,7 @@ impl Handler {
                 let message = if !request.may_decide(&to.id) {
                     let to_requester = to_requester.as_ref().filter(|_| to.id == requester.id);
                     let said = to_requester.unwrap_or(&said);
-                    let can_be_ended = matches!(event, Event::Approved | Event::Opened);
-                    let link = if can_be_ended {
-                        self.end_link(&stored, &to.id).await?
-                    } else {
-                        None
-                    };
-                    match link {
+                    match self.end_link(&stored, &to.id, reach.as_ref()).await? {
                         Some(link) => {
                             access_text::announce_with_link(texts, &view, said, &link, now)
                         }
@@ -356,29 +412,6 @@ impl Handler {
         (!request.credential.is_existing()).then(|| Announcement::OpenedWithPassword {
             read_it: handover::read_command(&self.deployment, &self.region, id),
         })
-    }
-
-    /// Everybody concerned is told when a window opens without approval: a message to somebody without a subscription
-    /// reaches nobody, and SNS says nothing of it.
-    async fn note_unreachable(&self, request: &Request, unsent: &mut Unsent) {
-        if request.break_glass.is_none() {
-            return;
-        }
-        let reach = match tokio::time::timeout(REACH_LIMIT, self.reach()).await {
-            Ok(Ok(reach)) => reach,
-            Ok(Err(error)) => {
-                return tracing::error!("who is reached is not known: {error}");
-            }
-            Err(_) => {
-                return tracing::error!("who is reached is not known: SNS did not say in time");
-            }
-        };
-        let concerned: Vec<_> = concerned(request).into_iter().cloned().collect();
-        for person in reach.unreachable(&concerned) {
-            let why = "no subscription of the topic is theirs".to_owned();
-            let error = access_aws::Error::Message(why);
-            unsent.note(Event::Opened.as_str(), &person.id, Err(error));
-        }
     }
 
     /// Approvers who were never asked, and operators who never heard of it, need not hear that it was refused before
@@ -444,27 +477,34 @@ impl Handler {
         Ok(view)
     }
 
-    /// A link of `person` to end it. `None` if somebody else could see it, or if that cannot be told in time: the
-    /// message goes without.
+    /// Whom the topic reaches, for what must not wait for it. `None` if that cannot be told in time.
+    async fn reach_in_time(&self) -> Option<Reach> {
+        match tokio::time::timeout(REACH_LIMIT, self.reach()).await {
+            Ok(Ok(reach)) => {
+                self.report(&reach, &[]);
+                Some(reach)
+            }
+            Ok(Err(error)) => {
+                tracing::error!("who is reached is not known: {error}");
+                None
+            }
+            Err(_) => {
+                tracing::error!("who is reached is not known: SNS did not say in time");
+                None
+            }
+        }
+    }
+
+    /// A link of `person` to end it. `None` if somebody else could see it, or if that is not known: the message goes
+    /// without.
     async fn end_link(
         &self,
         stored: &StoredRequest,
         person: &PersonId,
+        reach: Option<&Reach>,
     ) -> Result<Option<String>, access_aws::Error> {
-        match tokio::time::timeout(REACH_LIMIT, self.reach()).await {
-            Ok(Ok(reach)) if reach.distrusted.is_empty() => {}
-            Ok(Ok(reach)) => {
-                self.report(&reach, &[]);
-                return Ok(None);
-            }
-            Ok(Err(error)) => {
-                tracing::error!("no link is sent: {error}");
-                return Ok(None);
-            }
-            Err(_) => {
-                tracing::error!("no link is sent: SNS did not say in time who would see it");
-                return Ok(None);
-            }
+        if !reach.is_some_and(|reach| reach.distrusted.is_empty()) {
+            return Ok(None);
         }
         self.link(stored, person, Purpose::End).await.map(Some)
     }
@@ -572,6 +612,17 @@ impl Unsent {
     }
 }
 
+/// Everybody concerned is told when a window opens without approval: a message to somebody without a subscription
+/// reaches nobody, and SNS says nothing of it.
+fn note_unreachable(request: &Request, reach: &Reach, unsent: &mut Unsent) {
+    let concerned: Vec<_> = concerned(request).into_iter().cloned().collect();
+    for person in reach.unreachable(&concerned) {
+        let why = "no subscription of the topic is theirs".to_owned();
+        let error = access_aws::Error::Message(why);
+        unsent.note(Event::Opened.as_str(), &person.id, Err(error));
+    }
+}
+
 /// Everybody who hears what becomes of it, each once: where it is opened without approval, its reviewers too.
 fn concerned(request: &Request) -> Vec<&PersonRef> {
     let reviewers = request.break_glass.iter().flat_map(|it| &it.reviewers);
@@ -615,11 +666,7 @@ fn announcement(stored: &StoredRequest, event: Event) -> Result<Announcement, Fa
         Event::Rejected => Announcement::Rejected,
         Event::Expired => Announcement::Expired,
         Event::Refused => Announcement::Refused {
-            reasons: stored
-                .refusal
-                .iter()
-                .map(|fault| fault.message.clone())
-                .collect(),
+            faults: stored.refusal.clone(),
         },
         Event::Cancelled => Announcement::Cancelled,
         Event::Failed => Announcement::Failed,

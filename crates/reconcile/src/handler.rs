@@ -11,7 +11,7 @@ use access_contract::record::Event;
 use access_contract::{ErrorName, Status};
 use access_core::catalogue::{Database, Mode};
 use access_core::converge::carry_out::{self, Closing, LONGEST_CLOSING};
-use access_core::{RequestId, RoleName, TargetId, Window, WindowRow};
+use access_core::{PersonId, RequestId, RoleName, TargetId, Window, WindowRow};
 use access_postgres::{Connection, OpeningByHand, RoleSeen};
 use chrono::{DateTime, TimeDelta, Utc};
 use database_shell::{Reach, Reached, RoleToClose, WindowsInTable};
@@ -48,6 +48,8 @@ pub(crate) struct Handler {
     pub(crate) window_secrets: WindowSecrets,
     pub(crate) deployment: String,
     pub(crate) reach: Reach,
+    /// How long after its end a window without approval may wait for its review.
+    pub(crate) review_within: TimeDelta,
     pub(crate) now: fn() -> DateTime<Utc>,
 }
 
@@ -72,6 +74,8 @@ pub(crate) struct Round {
     pub(crate) n_orphaned: u32,
     /// Openings by hand that were not known before.
     pub(crate) n_by_hand: u32,
+    /// Windows without approval that have waited too long for their review.
+    pub(crate) n_reviews_overdue: u32,
     /// What could not be asked after: windows, or the catalogue, or a document of it. Then the round does not count as one.
     pub(crate) n_not_asked: u32,
     /// By how many seconds the most overdue window is past its end.
@@ -106,6 +110,7 @@ impl Handler {
                 Vec::new()
             }
         };
+        self.look_after_reviews(&entries, &mut round).await;
         let watched = watched(entries, &open);
         round.n_databases = u32::try_from(watched.len()).unwrap_or(u32::MAX);
         let of_databases: Vec<Round> = futures_util::stream::iter(&watched)
@@ -119,6 +124,54 @@ impl Handler {
         self.collect_secrets().await;
         self.report(&round);
         lambda_shell::write(&round)
+    }
+
+    /// Looks for windows without approval that nobody has reviewed in time, of everybody who may have one now.
+    async fn look_after_reviews(&self, databases: &[Entry<Database>], round: &mut Round) {
+        let accounts = match self.catalogue.accounts().await {
+            // revoke-policy says which of its documents are faulty.
+            Ok(accounts) => accounts.entries,
+            Err(error) => {
+                tracing::error!("the catalogue's accounts cannot be read: {error}");
+                round.n_not_asked += 1;
+                Vec::new()
+            }
+        };
+        let of_accounts = accounts.iter().flat_map(|entry| &entry.roles);
+        let policies = databases.iter().flat_map(|entry| &entry.roles);
+        let policies = policies.chain(of_accounts);
+        let may: BTreeSet<&PersonId> = policies
+            .filter_map(|policy| policy.break_glass.as_ref())
+            .flat_map(|break_glass| &break_glass.people)
+            .collect();
+        let found: Vec<_> = futures_util::stream::iter(may)
+            .map(async |person| (person, self.review_is_overdue(person).await))
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await;
+        for (person, overdue) in found {
+            match overdue {
+                Ok(overdue) => round.n_reviews_overdue += u32::from(overdue),
+                Err(error) => {
+                    tracing::error!(%person, "review not asked after: {error}");
+                    round.n_not_asked += 1;
+                }
+            }
+        }
+    }
+
+    async fn review_is_overdue(&self, person: &PersonId) -> Result<bool, access_aws::Error> {
+        let Some(id) = self.table.missing_review(person).await? else {
+            return Ok(false);
+        };
+        let stored = self.table.request(&id).await?;
+        let is_overdue = stored
+            .closing
+            .is_some_and(|closing| closing.at + self.review_within < (self.now)());
+        if is_overdue {
+            tracing::error!(request_id = %id, %person, "opened without approval, and not reviewed in time");
+        }
+        Ok(is_overdue)
     }
 
     /// The requests whose windows are not closed. One that cannot be read hides no other.
@@ -523,6 +576,7 @@ impl Handler {
                 count("WindowsNotOpen", round.n_not_open),
                 count("WindowsWithoutExecution", round.n_orphaned),
                 count("OpeningsByHand", round.n_by_hand),
+                count("ReviewsOverdue", round.n_reviews_overdue),
                 ("WindowOverdue", Unit::Seconds, round.overdue_seconds),
             ],
             (self.now)().timestamp_millis(),
@@ -540,6 +594,7 @@ impl Round {
         self.n_changed += part.n_changed;
         self.n_not_open += part.n_not_open;
         self.n_by_hand += part.n_by_hand;
+        self.n_reviews_overdue += part.n_reviews_overdue;
         self.n_orphaned += part.n_orphaned;
         self.n_not_asked += part.n_not_asked;
         self.overdue_seconds = self.overdue_seconds.max(part.overdue_seconds);

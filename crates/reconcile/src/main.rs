@@ -5,6 +5,7 @@ use access_aws::clients::{environment, sdk_config};
 use access_aws::table::{Recorder, Table};
 use access_aws::window_secret::WindowSecrets;
 use access_contract::record::Part;
+use chrono::TimeDelta;
 use database_shell::Reach;
 use lambda_shell::RuntimeError;
 
@@ -37,6 +38,7 @@ async fn main() -> Result<(), RuntimeError> {
             environment("LATCHKEY_DEPLOYMENT")?,
         ),
         reach: Reach::new(&config),
+        review_within: TimeDelta::hours(environment("LATCHKEY_REVIEW_HOURS")?.parse()?),
         now: chrono::Utc::now,
     };
     lambda_shell::serve(|invocation| handler.handle(invocation)).await

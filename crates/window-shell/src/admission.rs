@@ -10,9 +10,7 @@ use access_contract::payload::Outcome;
 use access_contract::{Status, seal};
 use access_core::eligibility::{self, Eligible};
 use access_core::overlap::{self, InUse};
-use access_core::{
-    Fault, FaultName, Request, RequestId, Vote, Window, break_glass, decision, time,
-};
+use access_core::{Refusal, Request, RequestId, Vote, Window, decision, time};
 use chrono::{DateTime, Duration, Utc};
 use lambda_shell::Unit;
 
@@ -73,7 +71,7 @@ impl Admission {
             }
             (Status::Closed | Status::Ended, _) => {
                 return Ok(Admitted::Answer(Outcome::Refused {
-                    faults: vec![over()],
+                    faults: access_text::faults([Refusal::WindowOver]),
                 }));
             }
             (status, _) => {
@@ -92,31 +90,26 @@ impl Admission {
             }));
         }
         if now >= window.end() {
-            return self.refused(id, vec![over()]).await;
+            return self.refused(id, vec![Refusal::WindowOver]).await;
         }
         let votes = self.verified_votes(&stored).await?;
         if !is_proved_approved(&stored.request, &votes, window) {
             tracing::error!(request_id = %id, "the recorded votes do not prove the approval");
-            let message = "ask again: the recorded votes do not prove that enough people approved this request";
-            return self
-                .refused(id, vec![Fault::new(FaultName::NotApproved, "$", message)])
-                .await;
+            return self.refused(id, vec![Refusal::NotApproved]).await;
         }
         if stored.request.requester_proof.is_claim() && self.table.confirmation(id).await?.is_none()
         {
             tracing::error!(request_id = %id, "nothing confirms the requester");
-            let message = "ask again through the front door, POST /requests: nothing confirms who made this request";
-            let fault = Fault::new(FaultName::RequesterNotConfirmed, "$.requester", message);
-            return self.refused(id, vec![fault]).await;
+            return self.refused(id, vec![Refusal::RequesterNotConfirmed]).await;
         }
         let found = self.catalogue.find_again(&stored.request).await?;
         let Eligible { request, window } =
             match eligibility::check_again(&stored.request, &votes, window, &found) {
                 Ok(eligible) => eligible,
-                Err(faults) => return self.refused(id, faults).await,
+                Err(refusals) => return self.refused(id, refusals).await,
             };
         if now >= window.end() {
-            return self.refused(id, vec![over()]).await;
+            return self.refused(id, vec![Refusal::WindowOver]).await;
         }
         Ok(Admitted::Open(Box::new(ToOpen {
             stored,
@@ -135,14 +128,14 @@ impl Admission {
         for _ in 0..MAX_ARMING_ROUNDS {
             let n_armed = self.table.n_armed(&request.target, &request.role).await?;
             if let Some(in_use) = self.in_use(request, window).await? {
-                return self.refuse(id, vec![in_use.fault()]).await.map(Some);
+                return self.refuse(id, vec![in_use.refusal()]).await.map(Some);
             }
             if request.break_glass.is_some()
                 && let Some(unreviewed) = self.table.missing_review(&request.requester.id).await?
                 && unreviewed != *id
             {
-                let fault = break_glass::review_is_missing(&unreviewed);
-                return self.refuse(id, vec![fault]).await.map(Some);
+                let missing = Refusal::ReviewMissing { unreviewed };
+                return self.refuse(id, vec![missing]).await.map(Some);
             }
             if self.table.arm(request, window, n_armed).await? {
                 self.measure_broken_glass(request);
@@ -153,7 +146,7 @@ impl Admission {
                 Status::Open => return Ok(None),
                 _ => {
                     return Ok(Some(Outcome::Refused {
-                        faults: vec![over()],
+                        faults: access_text::faults([Refusal::WindowOver]),
                     }));
                 }
             }
@@ -191,14 +184,15 @@ impl Admission {
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn refuse(&self, id: &RequestId, faults: Vec<Fault>) -> Result<Outcome, Error> {
+    pub async fn refuse(&self, id: &RequestId, refusals: Vec<Refusal>) -> Result<Outcome, Error> {
+        let faults = access_text::faults(refusals);
         self.table.record_refusal(id, &faults).await?;
         tracing::info!(request_id = %id, n_faults = faults.len(), "request refused");
         Ok(Outcome::Refused { faults })
     }
 
-    async fn refused(&self, id: &RequestId, faults: Vec<Fault>) -> Result<Admitted, Error> {
-        self.refuse(id, faults).await.map(Admitted::Answer)
+    async fn refused(&self, id: &RequestId, refusals: Vec<Refusal>) -> Result<Admitted, Error> {
+        self.refuse(id, refusals).await.map(Admitted::Answer)
     }
 
     /// The votes whose seal KMS verifies: only they count.
@@ -230,14 +224,4 @@ impl Admission {
 fn is_proved_approved(request: &Request, votes: &[Vote], window: Window) -> bool {
     let decision = decision::tally(request, votes, request.decide_by);
     decision::approved_window(request, votes, &decision).is_some_and(|left| left.contains(&window))
-}
-
-/// The window is over.
-#[must_use]
-pub fn over() -> Fault {
-    Fault::new(
-        FaultName::WindowOver,
-        "$",
-        "ask again: the window was over before it could be opened",
-    )
 }

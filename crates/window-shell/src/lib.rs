@@ -5,7 +5,7 @@ use access_contract::ErrorName;
 mod admission;
 mod ending;
 
-pub use admission::{Admission, Admitted, ToOpen, over};
+pub use admission::{Admission, Admitted, ToOpen};
 pub use ending::{ToClose, end_early, end_with_execution, nothing_if_cancelled, outcome, to_close};
 
 /// Why it could not be found out.

@@ -360,6 +360,21 @@ impl Stack {
         .await
     }
 
+    /// Deletes one document of the catalogue.
+    ///
+    /// # Errors
+    /// When it cannot be deleted.
+    pub async fn forget_catalogue(&self, name: &str) -> Result<()> {
+        let name = format!("{}/{name}", self.output("CataloguePrefix")?);
+        let client = aws_sdk_ssm::Client::new(&self.root);
+        let deleted = client.delete_parameter().name(&name).send().await;
+        deleted.map_err(|error| Error::Aws {
+            action: format!("delete the parameter {name}"),
+            reason: with_causes(&error),
+        })?;
+        Ok(())
+    }
+
     /// The catalogue's document for a role of the local database, as the stack starts with it; change what
     /// a test needs and save it with [`Stack::put_catalogue`].
     pub fn role_document(role: &str) -> Value {

@@ -70,7 +70,7 @@ async fn check(people: &People) -> Result<()> {
         console::say(&format!(
             "{}: {}",
             red("stops all links"),
-            distrusted.remedy()
+            access_text::remedy(distrusted)
         ));
     }
     let n_missed = report.people.difference(&report.reach.reachable).count();

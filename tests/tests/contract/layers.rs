@@ -21,6 +21,7 @@ const MAY_USE: [(&str, &[&str]); 8] = [
             "access-aws",
             "access-contract",
             "access-core",
+            "access-text",
             "lambda-shell",
         ],
     ),

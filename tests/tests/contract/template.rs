@@ -533,7 +533,16 @@ fn the_deciding_rights_have_one_holder() {
         ),
         (
             "dynamodb:GetItem dry-run#*".to_owned(),
-            &["EnableLoginRole", "GrantPolicyRole"],
+            &[
+                "EnableLoginRole",
+                "FrontDoorRole",
+                "GrantPolicyRole",
+                "NotifyRole",
+            ],
+        ),
+        (
+            format!("iam:PassRole {}", arn("NoticeRole")),
+            &["ApprovalRole", "NotifyRole"],
         ),
         (
             "dynamodb:PutItem review#*".to_owned(),
@@ -634,7 +643,6 @@ fn the_deciding_rights_have_one_holder() {
         ),
         ("dynamodb:PutItem token#*".to_owned(), "ApprovalRole"),
         ("dynamodb:GetItem token#*".to_owned(), "ApprovalRole"),
-        (format!("iam:PassRole {}", arn("NoticeRole")), "NotifyRole"),
     ] {
         assert_eq!(
             holders.get(&right),
@@ -714,6 +722,7 @@ fn notify_makes_no_schedule_that_could_stand_for_the_end_of_a_window() {
         arn.rsplit('/').next().unwrap().to_owned()
     };
     assert_eq!(makes("NotifyRole"), "notice-*");
+    assert_eq!(makes("ApprovalRole"), "notice-*");
     assert_eq!(makes("EnableLoginRole"), "*");
     assert!(read("crates/access-aws/src/schedule.rs").contains("format!(\"notice-{request_id}-"));
 }
@@ -737,7 +746,7 @@ fn roles_are_passed_to_scheduler_only() {
         .iter()
         .filter(|(_, statement)| texts(&statement["Action"]).contains(&"iam:PassRole"))
         .collect();
-    assert_eq!(passes.len(), 3);
+    assert_eq!(passes.len(), 4);
     for (name, statement) in passes {
         assert_eq!(
             statement["Condition"]["StringEquals"]["iam:PassedToService"],
@@ -960,6 +969,12 @@ fn what_needs_a_person_has_an_alarm() {
             "a role was opened without approval",
             "Latchkey",
             "GlassBroken",
+            "AWS::StackName",
+        ),
+        (
+            "nobody reviewed what was opened without approval",
+            "Latchkey",
+            "ReviewsOverdue",
             "AWS::StackName",
         ),
         (

@@ -62,7 +62,7 @@ async fn what_a_role_may_do_is_told_to_those_who_decide() {
         let plain = opener.role_powers(oid).await.unwrap();
         assert_eq!(plain.member_of, Vec::<String>::new());
         assert!(!plain.create_role && !plain.create_database && !plain.replication);
-        assert!(!plain.end_sessions);
+        assert!(!plain.end_sessions && !plain.reaches_latchkey);
 
         // Through another role, and by an attribute.
         let user = quoted(&role.user);
@@ -72,6 +72,7 @@ async fn what_a_role_may_do_is_told_to_those_who_decide() {
             .batch_execute(&format!(
                 "CREATE ROLE {between}; GRANT pg_monitor, pg_signal_backend TO {between};
                  GRANT {between} TO {user};
+                 GRANT CONNECT ON DATABASE latchkey TO {between};
                  ALTER ROLE {user} CREATEDB BYPASSRLS"
             ))
             .await
@@ -85,7 +86,7 @@ async fn what_a_role_may_do_is_told_to_those_who_decide() {
             );
         }
         assert!(powers.create_database && powers.bypass_row_security && !powers.create_role);
-        assert!(powers.end_sessions);
+        assert!(powers.end_sessions && powers.reaches_latchkey);
     })
     .await;
 }

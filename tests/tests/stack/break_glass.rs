@@ -165,14 +165,68 @@ fn who_is_listed_opens_at_once_everybody_is_told_and_the_next_waits_for_a_review
         let again = ask(stack, &who.keys, &role, json!({})).await;
         assert_eq!(faults(stack, &role, &again).await, ["ReviewMissing"]);
 
+        // A review that takes too long is counted, and has an alarm.
+        let reviews_overdue = async || {
+            let round = stack.invoke("ReconcileFunction", &json!({})).await.unwrap();
+            round["n_reviews_overdue"].as_u64().unwrap()
+        };
+        assert_eq!(reviews_overdue().await, 0);
+        let mut request = row(stack, &format!("request#{id}"), "request").await;
+        let closing = request["closing"]["S"].as_str().unwrap();
+        let mut closing: Value = serde_json::from_str(closing).unwrap();
+        closing["at"] = json!(chrono::Utc::now() - chrono::TimeDelta::hours(25));
+        request["closing"] = json!({ "S": closing.to_string() });
+        put_row(stack, &request).await;
+        assert_eq!(reviews_overdue().await, 1);
+
         let answer = review(stack, Some(reviewer), &id, &comment).await;
         assert_eq!(body(&answer)["status"], "reviewed", "{answer:?}");
+        assert_eq!(reviews_overdue().await, 0);
         let twice = review(stack, Some(reviewer), &id, &comment).await;
         refused(&twice, 409, "already_reviewed");
+        // Who opened it hears of that, once and with what was found.
+        let is_review =
+            |message: &Message| message.is_about(&role) && message.subject.contains("reviewed");
+        let told = who.inbox.next(SOON * 2, is_review).await.unwrap();
+        assert!(
+            told.text.contains("restarted the job, nothing else"),
+            "{}",
+            told.text
+        );
 
         let next = ask(stack, &who.keys, &role, json!({})).await;
         until_open(stack, &role, &next).await;
         assert_eq!(outcome(stack, &next).await.outcome(), "closed");
+    });
+}
+
+#[test]
+fn a_reviewer_whom_no_message_reaches_is_an_error_that_everybody_sees() {
+    on_stack(async |stack| {
+        let who = requester(stack, "gerda").await;
+        // In the catalogue, and without a subscription.
+        let document = json!({
+            "id": "ghost", "name": "Ghost Example", "mailbox": "ghost@example.com",
+            "principals": [format!("arn:aws:iam::{ACCOUNT}:user/ghost")],
+        });
+        stack
+            .put_catalogue("people/ghost", &document)
+            .await
+            .unwrap();
+        let reviewers = json!({ "reviewers": ["ghost", APPROVERS[1]] });
+        let role = role_for(stack, &who.id, reviewers).await;
+        let execution = ask(stack, &who.keys, &role, json!({})).await;
+        until_open(stack, &role, &execution).await;
+        // Whoever can be told is told, the window closes in time, and then a person must look.
+        let is_told =
+            |message: &Message| message.is_about(&role) && message.subject.contains("BREAK-GLASS");
+        who.inbox.next(SOON, is_told).await.unwrap();
+        let ended = stack.wait_for_end(&execution, SOON).await.unwrap();
+        assert_eq!(ended.status, "FAILED", "{ended:?}");
+        let (error, cause) = ended.error.clone().unwrap();
+        assert_eq!(error, "MessagesNotSent", "{ended:?}");
+        assert!(cause.contains("opened: MessageNotSent"), "{cause}");
+        assert!(!can_log_in(stack, &role).await);
     });
 }
 

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 use xtask::callback;
-use xtask::stack::{APPROVERS, Ended, REQUESTER, Stack, TARGET};
+use xtask::ministack::ACCOUNT;
+use xtask::stack::{APPROVERS, Ended, Execution, REQUESTER, Stack, TARGET};
 
 use super::fixture::{
     WINDOW, ask_for, can_log_in, merge, new_role, new_role_name, on_stack, outcome, request_id,
@@ -116,6 +117,94 @@ fn a_dry_run_says_all_that_stands_in_the_way() {
         assert_eq!(ended.fault_names(), ["WindowTooLongForDatabase"]);
         let findings = ended.output["findings"].to_string();
         assert!(findings.contains("ends_sessions"), "{findings}");
+    });
+}
+
+#[test]
+fn a_dry_run_says_whom_a_request_would_not_reach() {
+    on_stack(async |stack| {
+        // In the catalogue, without a subscription.
+        let person = json!({
+            "id": "nadia", "name": "Nadia Example", "mailbox": "nadia@example.com",
+            "principals": [format!("arn:aws:iam::{ACCOUNT}:user/nadia")],
+        });
+        stack.put_catalogue("people/nadia", &person).await.unwrap();
+        let approvers = json!({ "approvers": [APPROVERS[0], "nadia"], "required_approvals": 2 });
+        let role = new_role(stack, approvers).await;
+        let ended = dry_run(stack, &role, json!({})).await;
+        assert_eq!(ended.outcome(), "dry_run", "{}", ended.output);
+        assert_eq!(ended.fault_names(), ["ApproverUnreachable"]);
+        let because = &ended.output["faults"][0]["because"];
+        assert_eq!(because["id"], "nadia", "{because}");
+        assert!(ended.output["plan"]["opening"][0]["sql"].is_string());
+        // As in earnest.
+        let request = Stack::request_document(&role, "PT1H");
+        let execution = stack.ask_as_requester(&request).await.unwrap();
+        let refused = outcome(stack, &execution).await;
+        assert_eq!(refused.output["faults"], ended.output["faults"]);
+    });
+}
+
+#[test]
+fn a_dry_run_is_read_back_by_its_requester_alone() {
+    on_stack(async |stack| {
+        let role = new_role(stack, json!({})).await;
+        let mut document = Stack::request_document(&role, "PT1H");
+        merge(&mut document, json!({ "dry_run": true, "requester": null }));
+        let riko = stack.keys_of(REQUESTER).unwrap();
+        let answer = stack.ask(Some(riko), &document, None).await.unwrap();
+        let accepted: Value = serde_json::from_str(&answer.body).unwrap();
+        let id = accepted["request_id"].as_str().unwrap();
+        let arn = accepted["execution_arn"].as_str().unwrap().to_owned();
+        let ended = outcome(stack, &Execution { arn }).await;
+        let url = format!("{}/{id}", stack.output("RequestsUrl").unwrap());
+        let read = async |keys| callback::call(keys, "GET", &url, &[], "").await.unwrap();
+        let answer = read(Some(riko)).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let seen: Value = serde_json::from_str(&answer.body).unwrap();
+        assert_eq!(seen["request_id"], *id);
+        assert_eq!(seen["status"], "answered", "{seen}");
+        assert_eq!(seen["dry_run"], ended.output);
+        assert_eq!(seen["dry_run"]["request"]["role"], json!(role));
+        assert!(seen["dry_run"]["plan"]["closing"][0]["sql"].is_string());
+        assert!(seen["dry_run"]["findings"].is_array());
+        // It is no request, and nobody else's.
+        let approver = read(Some(stack.keys_of(APPROVERS[0]).unwrap())).await;
+        assert_eq!(approver.status, 404, "{approver:?}");
+        assert_eq!(read(None).await.status, 403);
+    });
+}
+
+#[test]
+fn a_database_that_cannot_be_asked_is_part_of_the_answer() {
+    on_stack(async |stack| {
+        let target = "unreachable";
+        let mut document = stack.add_database(target, stack.postgres()).await.unwrap();
+        // Nothing listens there: it belonged to a listener that is gone.
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        merge(&mut document, json!({ "port": port }));
+        let database = format!("databases/{target}");
+        stack.put_catalogue(&database, &document).await.unwrap();
+        let role = new_role_name();
+        let document = Stack::role_document(&role);
+        let policy = format!("roles/{target}/{role}");
+        stack.put_catalogue(&policy, &document).await.unwrap();
+
+        let ended = dry_run(stack, &role, json!({ "target": target })).await;
+        // reconcile looks at every database of the catalogue.
+        for name in [policy, database] {
+            stack.forget_catalogue(&name).await.unwrap();
+        }
+        assert_eq!(ended.outcome(), "dry_run", "{}", ended.output);
+        let not_asked = &ended.output["database_not_asked"];
+        assert_eq!(not_asked["error"], "DatabaseUnreachable", "{not_asked}");
+        assert!(not_asked["message"].is_string());
+        assert_eq!(ended.output["faults"], json!([]));
+        assert_eq!(ended.output["findings"], json!([]));
+        assert_eq!(ended.output["request"]["target"], target);
+        assert!(ended.output["plan"]["opening"][0]["sql"].is_string());
     });
 }
 

@@ -179,6 +179,91 @@ fn a_role_that_somebody_else_can_act_as_since_the_approval_is_not_opened() {
 }
 
 #[test]
+fn a_role_that_may_do_more_since_it_was_asked_for_is_not_opened() {
+    on_stack(async |stack| {
+        let superuser = &stack.postgres().accounts().superuser;
+        let session = stack
+            .postgres()
+            .log_in(superuser, "postgres")
+            .await
+            .unwrap();
+        let (signal, reach, login, power) = (
+            "GRANT pg_signal_backend TO $role",
+            "GRANT CONNECT ON DATABASE latchkey TO $role",
+            "ALTER ROLE $role LOGIN",
+            "ALTER ROLE $role SUPERUSER",
+        );
+        let run = async |sql: &str, role: &str| {
+            let sql = sql.replace("$role", role);
+            session.batch_execute(&sql).await.unwrap();
+        };
+        // reconcile leaves a role in `observe` as somebody made it.
+        let observed = || new_role(stack, json!({ "mode": "observe" }));
+        let (known, role_signal, role_reach, role_login, role_power) =
+            tokio::join!(observed(), observed(), observed(), observed(), observed());
+        run(signal, &known).await;
+        run(reach, &known).await;
+        let ask = |role: String| async move { approved(stack, &role, json!({})).await };
+        let (known, with_signal, with_reach, with_login, with_power) = tokio::join!(
+            ask(known),
+            ask(role_signal),
+            ask(role_reach),
+            ask(role_login),
+            ask(role_power)
+        );
+        let changed = [
+            (
+                with_signal,
+                signal,
+                "REVOKE pg_signal_backend FROM $role",
+                "RoleChanged",
+                "end other people's sessions",
+            ),
+            (
+                with_reach,
+                reach,
+                "REVOKE CONNECT ON DATABASE latchkey FROM $role",
+                "RoleChanged",
+                "connect to Latchkey's own database",
+            ),
+            (
+                with_login,
+                login,
+                "ALTER ROLE $role NOLOGIN",
+                "RoleChanged",
+                "outside of every window",
+            ),
+            (
+                with_power,
+                power,
+                "ALTER ROLE $role NOSUPERUSER",
+                "RoleTooPowerful",
+                "SUPERUSER",
+            ),
+        ];
+        // They all start at about the same time.
+        for (asked, change, ..) in &changed {
+            run(change, &asked.role).await;
+        }
+        for (asked, change, undo, name, says) in changed {
+            let ended = outcome(stack, &asked.execution).await;
+            assert_eq!(ended.outcome(), "refused", "{change}: {}", ended.output);
+            // Before PostgreSQL 16 a superuser is out of our functions' hands too.
+            assert_eq!(ended.fault_names()[0], name, "{change}: {}", ended.output);
+            let message = ended.output["faults"][0]["message"].as_str().unwrap();
+            assert!(message.contains(says), "{change}: {message}");
+            let states = stack.states_entered(&asked.execution).await.unwrap();
+            let opened = states.iter().any(|(state, _)| state == "Announce Opened");
+            assert!(!opened, "{change}: {states:?}");
+            run(undo, &asked.role).await;
+        }
+        // What its approvers were told of is no surprise.
+        assert_eq!(outcome(stack, &known.execution).await.outcome(), "closed");
+        assert!(was_ever_opened(stack, &known).await);
+    });
+}
+
+#[test]
 fn a_shorter_limit_shortens_the_window() {
     on_stack(async |stack| {
         let role = new_role(stack, json!({})).await;

@@ -38,7 +38,7 @@ fn body(answer: &Answer) -> Value {
         "/decide/",
         "/end/",
         "arn:aws:iam",
-        "latchkey_opener",
+        "\"opener\"",
     ] {
         assert!(!answer.body.contains(secret), "{secret}: {answer:?}");
     }

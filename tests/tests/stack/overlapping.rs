@@ -12,7 +12,7 @@ use super::fixture::{
 };
 
 /// Another person of the catalogue, who may ask.
-async fn somebody(stack: &Stack, id: &str, name: &str) -> Keys {
+pub(super) async fn somebody(stack: &Stack, id: &str, name: &str) -> Keys {
     let policy = stack.output("RequesterPolicyArn").unwrap();
     let keys = stack.make_user(id, policy).await.unwrap();
     let person = json!({
@@ -71,12 +71,12 @@ fn who_asks_while_somebody_else_has_the_role_hears_who_and_until_when() {
         let refused = outcome(stack, &refused).await;
         assert_eq!(refused.outcome(), "refused", "{}", refused.output);
         assert_eq!(refused.fault_names(), ["RoleInUse"]);
-        let until = end.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+        let because = &refused.output["faults"][0]["because"];
+        assert_eq!(because["holder"], json!({ "person": "Riko Example" }));
+        let until: DateTime<Utc> = because["until"].as_str().unwrap().parse().unwrap();
+        assert_eq!(until, end, "{because}");
         let message = said(&refused);
-        assert!(
-            message.contains("Riko Example") && message.contains(&until),
-            "{message}"
-        );
+        assert!(message.contains("Riko Example"), "{message}");
 
         // From then on it is nobody's, so it can be asked for.
         let after = json!({ "start": until });

@@ -2,11 +2,11 @@
 
 use std::process::Command;
 
-use chrono::{TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use xtask::callback;
 use xtask::ministack::Keys;
-use xtask::stack::{APPROVERS, REQUESTER, Stack, TARGET};
+use xtask::stack::{APPROVERS, Execution, REQUESTER, Stack, TARGET};
 
 use super::fixture::{
     SOON, alone_on_stack, ask, ask_for, file, new_role, on_stack, outcome, request_id, until_open,
@@ -255,6 +255,110 @@ fn a_window_that_is_given_back_says_by_whom() {
         assert_eq!(by["by"]["person"], REQUESTER);
         assert!(by["by"]["principal"].is_string());
         stack.stop_execution(&asked.execution).await.unwrap();
+    });
+}
+
+#[test]
+fn a_window_that_is_ended_by_link_says_by_whom() {
+    on_stack(async |stack| {
+        let keys = auditor(stack, "auditor-of-links").await;
+        let role = new_role(stack, json!({})).await;
+        let asked = ask_for(stack, &role, json!({ "duration": "PT10M" })).await;
+        callback::approve(&asked.link, &role, "").await.unwrap();
+        until_open(stack, &asked).await;
+        let inbox = stack.inbox(REQUESTER).unwrap();
+        let is_opened = |message: &xtask::inbox::Message| {
+            message.is_about(&role) && message.subject.contains("login open")
+        };
+        let opened = inbox.next(SOON, is_opened).await.unwrap();
+        let link = opened.end_link().unwrap();
+        let answer = callback::end(link, &role, "repaired").await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let is_closed = |message: &xtask::inbox::Message| {
+            message.is_about(&role) && message.subject.contains("login closed")
+        };
+        inbox.next(SOON, is_closed).await.unwrap();
+        let id = request_id(stack, &asked.execution).await;
+        let lines = lines(stack, &keys, &id).await;
+        assert_eq!(
+            summary(&lines).0[4..],
+            [
+                "armed",
+                "opened",
+                "window_ended",
+                "ended_by_person",
+                "closed"
+            ]
+        );
+        let by = lines
+            .iter()
+            .find(|line| line["event"] == "ended_by_person")
+            .unwrap();
+        assert_eq!(by["reason"], "repaired");
+        assert_eq!(by["ended_as"], "requester");
+        assert_eq!(by["by"]["person"], REQUESTER);
+        // Who holds the link is who it is for: there is no signature.
+        assert!(by["by"]["principal"].is_null(), "{by}");
+        stack.stop_execution(&asked.execution).await.unwrap();
+    });
+}
+
+#[test]
+fn what_is_refused_after_it_was_asked_says_why_once() {
+    on_stack(async |stack| {
+        let keys = auditor(stack, "auditor-of-refusals").await;
+        // Somebody else has the role.
+        let role = new_role(stack, json!({})).await;
+        let first = ask_for(stack, &role, json!({ "duration": "PT10M" })).await;
+        callback::approve(&first.link, &role, "").await.unwrap();
+        until_open(stack, &first).await;
+        let mut document = Stack::request_document(&role, "PT10S");
+        document.as_object_mut().unwrap().remove("requester");
+        let sayo = super::overlapping::somebody(stack, "sayo-asks", "Sayo Example").await;
+        let answer = stack.ask(Some(&sayo), &document, None).await.unwrap();
+        let answer: Value = serde_json::from_str(&answer.body).unwrap();
+        let arn = answer["execution_arn"].as_str().unwrap().to_owned();
+        let second = Execution { arn };
+        assert_eq!(outcome(stack, &second).await.outcome(), "refused");
+        let id = request_id(stack, &second).await;
+        let in_use = lines(stack, &keys, &id).await;
+        assert_eq!(summary(&in_use).0, ["requested", "refused"]);
+        let line = in_use
+            .iter()
+            .find(|line| line["event"] == "refused")
+            .unwrap();
+        assert_eq!(line["faults"][0]["name"], "RoleInUse", "{line}");
+        assert!(line["faults"][0]["message"].is_string());
+        stack.stop_execution(&first.execution).await.unwrap();
+
+        // The catalogue asks for more approvals by the start.
+        let role = new_role(stack, json!({})).await;
+        let start = DateTime::from_timestamp(Utc::now().timestamp() + 45, 0).unwrap();
+        let asked = ask_for(stack, &role, json!({ "start": start.to_rfc3339() })).await;
+        callback::approve(&asked.link, &role, "").await.unwrap();
+        let mut stricter = Stack::role_document(&role);
+        stricter["required_approvals"] = json!(2);
+        let name = format!("roles/{TARGET}/{role}");
+        stack.put_catalogue(&name, &stricter).await.unwrap();
+        assert!(Utc::now() < start, "the machine was too slow for this test");
+        assert_eq!(outcome(stack, &asked.execution).await.outcome(), "refused");
+        let id = request_id(stack, &asked.execution).await;
+        let changed = lines(stack, &keys, &id).await;
+        assert_eq!(
+            summary(&changed).0,
+            [
+                "requested",
+                "voted",
+                "decided",
+                "requester_confirmed",
+                "refused"
+            ]
+        );
+        let line = changed
+            .iter()
+            .find(|line| line["event"] == "refused")
+            .unwrap();
+        assert_eq!(line["faults"][0]["name"], "CatalogueChanged", "{line}");
     });
 }
 
