@@ -22,6 +22,7 @@ mod stack {
     mod matrix;
     mod membership;
     mod notices;
+    mod observations;
     mod operators;
     mod overlapping;
     mod passwords;

@@ -36,7 +36,8 @@ enum Part {
     Contract,
     /// The SQL and the connection, on a real PostgreSQL server.
     Postgres,
-    /// The deployed template on the local AWS, with a real PostgreSQL server.
+    /// The deployed template on the local AWS, with a real PostgreSQL server. Prints at its end who tried what, what
+    /// should have come of it, and what did.
     Stack,
     /// Faults while windows are open; prints which defence closed each, and how long after. Alone it is long: every
     /// fault on PostgreSQL 13 to 18, or on those that LATCHKEY_PG_VERSIONS names. Among all parts it is short.
@@ -180,6 +181,11 @@ async fn run_part(part: Part, options: &Options) -> Result<(Counted, bool)> {
             command.env(VERSIONS_VARIABLE, ALL_VERSIONS);
         }
     }
+    let matrix = workspace::target().join("tmp/approval-matrix.md");
+    if part == Part::Stack {
+        // What an earlier run saw, this one has not seen.
+        let _ = std::fs::remove_file(&matrix);
+    }
     let mut counted = Counted::default();
     let status = process::run_line_by_line(command, |line| {
         // Nobody is left to read it when standard output is gone.
@@ -189,6 +195,12 @@ async fn run_part(part: Part, options: &Options) -> Result<(Counted, bool)> {
         }
     })
     .await?;
+    if part == Part::Stack
+        && let Ok(observed) = std::fs::read_to_string(&matrix)
+    {
+        console::heading("stack: who × what × expected × observed");
+        let _ = writeln!(std::io::stdout(), "{observed}");
+    }
     Ok((counted, status.success()))
 }
 

@@ -9,6 +9,7 @@ use super::fixture::{
     SOON, WINDOW, ask_for, can_log_in, file, link_to, merge, new_role, on_stack, outcome, put_row,
     request_id, row, row_version, told_requester, until_open,
 };
+use super::observations::Matrix;
 
 /// A request for `role` as the front door takes it: without its requester.
 fn document(role: &str) -> Value {
@@ -19,6 +20,16 @@ fn document(role: &str) -> Value {
 
 fn body(answer: &Answer) -> Value {
     serde_json::from_str(&answer.body).unwrap_or_else(|_| panic!("not JSON: {answer:?}"))
+}
+
+/// The status, and what a refusal calls itself.
+fn named(answer: &Answer) -> String {
+    let said: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+    format!(
+        "{} {}",
+        answer.status,
+        said["error"].as_str().unwrap_or("-")
+    )
 }
 
 fn execution(answer: &Answer) -> Execution {
@@ -94,44 +105,53 @@ fn a_signed_request_is_its_callers_and_opens() {
 #[test]
 fn who_cannot_be_told_apart_cannot_ask() {
     on_stack(async |stack| {
+        let mut matrix = Matrix::about("who asks through the front door");
         let role = new_role(stack, json!({})).await;
         let before = row_version(stack, &role).await;
         let document = document(&role);
-        let unsigned = stack.ask(None, &document, None).await.unwrap();
-        assert_eq!(unsigned.status, 403, "{unsigned:?}");
-
         let policy = stack.output("RequesterPolicyArn").unwrap();
         let stranger = stack.make_user("stranger", policy).await.unwrap();
-        let answer = stack.ask(Some(&stranger), &document, None).await.unwrap();
-        refused(&answer, 403, "not_in_the_catalogue");
-        assert!(
-            body(&answer)["message"]
-                .as_str()
-                .unwrap()
-                .contains("user/stranger")
-        );
-
-        // A signature with a key that is not theirs.
         let forged = Keys {
             secret_access_key: "not-the-secret".to_owned(),
             ..stack.requester_keys().clone()
         };
-        let answer = stack.ask(Some(&forged), &document, None).await.unwrap();
-        assert_eq!(answer.status, 403, "{answer:?}");
-
-        // Approvers may not ask by their policy.
-        let answer = stack
-            .ask(Some(stack.keys_of(APPROVERS[0]).unwrap()), &document, None)
-            .await
-            .unwrap();
-        assert_eq!(answer.status, 403, "{answer:?}");
-        assert_eq!(row_version(stack, &role).await, before, "it was opened");
+        let alice = stack.keys_of(APPROVERS[0]).unwrap();
+        for (who, keys, expected) in [
+            ("nobody: no signature", None, "403 -"),
+            (
+                "a user whom the catalogue does not know",
+                Some(&stranger),
+                "403 not_in_the_catalogue",
+            ),
+            (
+                "a signature by a key that is not theirs",
+                Some(&forged),
+                "403 -",
+            ),
+            ("an approver, by their policy", Some(alice), "403 -"),
+        ] {
+            let answer = stack.ask(keys, &document, None).await.unwrap();
+            matrix.note(who, "ask", expected, named(&answer));
+            if expected.ends_with("catalogue") {
+                let message = body(&answer)["message"].to_string();
+                assert!(message.contains("user/stranger"), "{message}");
+            }
+        }
+        let untouched = row_version(stack, &role).await == before;
+        matrix.note(
+            "all of them",
+            "all of it: the role is as it was",
+            true,
+            untouched,
+        );
+        matrix.check();
     });
 }
 
 #[test]
 fn a_role_under_two_session_names_is_one_person_unless_the_name_is_enforced() {
     on_stack(async |stack| {
+        let mut matrix = Matrix::about("session names of requesters");
         let role = new_role(stack, json!({})).await;
         person_with_role(stack, "sam", None).await;
         let mut executions = Vec::new();
@@ -141,28 +161,42 @@ fn a_role_under_two_session_names_is_one_person_unless_the_name_is_enforced() {
                 .ask(Some(&keys), &document(&role), Some("k"))
                 .await
                 .unwrap();
+            let who = format!("a role's session {session_name:?}");
+            matrix.note(&who, "ask with the key k", "202 -", named(&answer));
             executions.push(execution(&answer).arn);
         }
-        assert_eq!(
-            executions[0], executions[1],
-            "one person's key means one execution"
+        let is_one = executions[0] == executions[1];
+        matrix.note(
+            "both sessions",
+            "one person's key, so one execution",
+            true,
+            is_one,
         );
 
         person_with_role(stack, "kim", Some("kim@example.com")).await;
         let kim = stack.session("Role-kim", "kim@example.com").await.unwrap();
-        let answer = stack.ask(Some(&kim), &document(&role), None).await.unwrap();
-        execution(&answer);
         let other = stack.session("Role-kim", "laptop").await.unwrap();
-        let answer = stack
-            .ask(Some(&other), &document(&role), None)
-            .await
-            .unwrap();
-        refused(&answer, 403, "not_in_the_catalogue");
-
+        for (who, keys, expected) in [
+            ("the session whose name is enforced", &kim, "202 -"),
+            (
+                "another session of that role",
+                &other,
+                "403 not_in_the_catalogue",
+            ),
+        ] {
+            let answer = stack.ask(Some(keys), &document(&role), None).await.unwrap();
+            matrix.note(who, "ask", expected, named(&answer));
+        }
         // Now it is two people's, and so nobody's.
         put_person(stack, "twin", "Role-kim", None).await;
         let answer = stack.ask(Some(&kim), &document(&role), None).await.unwrap();
-        refused(&answer, 403, "ambiguous_principal");
+        matrix.note(
+            "a session that two people list",
+            "ask",
+            "403 ambiguous_principal",
+            named(&answer),
+        );
+        matrix.check();
     });
 }
 
@@ -259,11 +293,18 @@ fn a_claim_is_shown_as_one_and_opens_once_cloudtrail_names_the_requester() {
         let item = row(stack, &format!("confirmed#{id}"), "requester").await;
         let confirmed: Value =
             serde_json::from_str(item["document"]["S"].as_str().unwrap()).unwrap();
-        assert_eq!(
-            confirmed["principal"],
-            format!("arn:aws:iam::{ACCOUNT}:user/{REQUESTER}")
+        let mut matrix = Matrix::about("claims: the requester's own");
+        let riko = format!("arn:aws:iam::{ACCOUNT}:user/{REQUESTER}");
+        let principal = confirmed["principal"].as_str().unwrap();
+        matrix.note("CloudTrail", "names who started it", riko, principal);
+        let ended = outcome(stack, &asked.execution).await;
+        matrix.note(
+            "requester",
+            "opens, and is closed",
+            "closed",
+            ended.outcome(),
         );
-        assert_eq!(outcome(stack, &asked.execution).await.outcome(), "closed");
+        matrix.check();
     });
 }
 
@@ -275,13 +316,17 @@ fn who_claims_to_be_somebody_else_is_refused() {
         let asked = ask_for(stack, &role, json!({ "requester": APPROVERS[1] })).await;
         callback::approve(&asked.link, &role, "").await.unwrap();
         let ended = outcome(stack, &asked.execution).await;
-        assert_eq!(
-            ended.fault_names(),
-            ["RequesterMismatch"],
-            "{}",
-            ended.output
+        let mut matrix = Matrix::about("claims: in somebody else's name");
+        let (who, what) = ("riko", "asks in bob's name, and alice approves");
+        matrix.note(
+            who,
+            what,
+            "RequesterMismatch",
+            ended.fault_names().join(", "),
         );
-        assert!(!super::fixture::was_ever_opened(stack, &asked).await);
+        let opened = super::fixture::was_ever_opened(stack, &asked).await;
+        matrix.note(who, "ever opened", false, opened);
+        matrix.check();
     });
 }
 
@@ -297,18 +342,20 @@ fn nobody_approves_what_they_started_themselves_under_another_name() {
             .await
             .unwrap();
         let ended = outcome(stack, &execution).await;
-        assert_eq!(
-            ended.fault_names(),
-            ["RequesterMismatch"],
-            "{}",
-            ended.output
+        let mut matrix = Matrix::about("claims: approved under another name by who made them");
+        let (who, what) = ("riko", "asks as bob, and approves as riko");
+        matrix.note(
+            who,
+            what,
+            "RequesterMismatch",
+            ended.fault_names().join(", "),
         );
-        let message = ended.output["faults"][0]["message"]
-            .as_str()
-            .unwrap()
-            .to_owned();
-        assert!(message.contains("approved it"), "{message}");
-        assert_eq!(row_version(stack, &role).await, before, "it was opened");
+        let because = &ended.output["faults"][0]["because"]["kind"];
+        let because = because.as_str().unwrap_or_default();
+        matrix.note(who, "why", "started_by_approver", because);
+        let untouched = row_version(stack, &role).await == before;
+        matrix.note(who, "the role is as it was", true, untouched);
+        matrix.check();
     });
 }
 
@@ -339,7 +386,14 @@ fn what_cloudtrail_never_shows_is_refused_in_the_end() {
             .invoke("ConfirmRequesterFunction", &step)
             .await
             .unwrap();
-        assert_eq!(answer["outcome"], "not_yet_confirmed", "{answer}");
+        let mut matrix = Matrix::about("claims: CloudTrail shows nothing");
+        let said = |answer: &Value| answer["outcome"].as_str().unwrap_or_default().to_owned();
+        matrix.note(
+            "nobody",
+            "a moment later",
+            "not_yet_confirmed",
+            said(&answer),
+        );
 
         document["requested_at"] = json!("2026-01-01T00:00:00Z");
         copy["document"]["S"] = json!(document.to_string());
@@ -348,8 +402,9 @@ fn what_cloudtrail_never_shows_is_refused_in_the_end() {
             .invoke("ConfirmRequesterFunction", &step)
             .await
             .unwrap();
-        assert_eq!(answer["outcome"], "refused", "{answer}");
-        assert_eq!(answer["faults"][0]["name"], "RequesterNotConfirmed");
+        matrix.note("nobody", "in the end", "refused", said(&answer));
+        let why = answer["faults"][0]["name"].as_str().unwrap_or_default();
+        matrix.note("nobody", "why", "RequesterNotConfirmed", why);
         assert!(
             answer["faults"][0]["message"]
                 .as_str()
@@ -360,7 +415,13 @@ fn what_cloudtrail_never_shows_is_refused_in_the_end() {
             .invoke("ConfirmRequesterFunction", &step)
             .await
             .unwrap();
-        assert_eq!(again, answer, "a refusal stands");
+        matrix.note(
+            "nobody",
+            "asked after again: it stands",
+            true,
+            again == answer,
+        );
+        matrix.check();
     });
 }
 
@@ -379,7 +440,17 @@ fn what_the_front_door_recorded_is_for_its_own_execution_only() {
         let copy = file(stack, &role, json!({})).await;
         link_to(stack, APPROVERS[0], &role, &copy).await;
         let id = request_id(stack, &copy).await;
-        assert_eq!(stored(stack, &id).await["requester_proof"], Value::Null);
+        let mut matrix = Matrix::about("what the front door recorded");
+        let proof = |stored: Value| match stored["requester_proof"] {
+            Value::Null => "a claim",
+            _ => "verified",
+        };
+        matrix.note(
+            "requester",
+            "starts the same input directly",
+            "a claim",
+            proof(stored(stack, &id).await),
+        );
 
         // What was recorded for one execution, moved to another one: taken already, or with another input.
         let mut asked = row(stack, &format!("asked#{}", theirs.arn), "asked").await;
@@ -407,11 +478,13 @@ fn what_the_front_door_recorded_is_for_its_own_execution_only() {
         let forged = Execution { arn: forged_arn };
         link_to(stack, APPROVERS[0], &role, &forged).await;
         let id = request_id(stack, &forged).await;
-        assert_eq!(
-            stored(stack, &id).await["requester_proof"],
-            Value::Null,
-            "taken by another request"
+        matrix.note(
+            "table writer",
+            "moves the record to another execution",
+            "a claim",
+            proof(stored(stack, &id).await),
         );
+        matrix.check();
 
         for execution in [&theirs, &copy, &forged] {
             let arn = execution.arn.as_str();
@@ -478,12 +551,11 @@ fn a_claim_that_nothing_confirms_is_not_opened() {
             .await
             .unwrap();
         let ended = outcome(stack, &asked.execution).await;
-        assert_eq!(
-            ended.fault_names(),
-            ["RequesterNotConfirmed"],
-            "{}",
-            ended.output
-        );
-        assert!(!super::fixture::was_ever_opened(stack, &asked).await);
+        let mut matrix = Matrix::about("claims: the confirmation is gone by the start");
+        let why = ended.fault_names().join(", ");
+        matrix.note("table writer", "deletes it", "RequesterNotConfirmed", why);
+        let opened = super::fixture::was_ever_opened(stack, &asked).await;
+        matrix.note("table writer", "ever opened", false, opened);
+        matrix.check();
     });
 }

@@ -1,6 +1,5 @@
-//! Who tries what to get a login opened, and what comes of it: a matrix that the test run prints.
+//! Who tries what to get a login opened, and what comes of it.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use access_aws::seal::SealingKey;
@@ -16,49 +15,10 @@ use xtask::stack::{APPROVERS, REQUESTER, Stack, TARGET};
 use super::fixture::{
     Asked, SOON, ask, ask_for, link_to, new_role, on_stack, outcome, request_id, was_ever_opened,
 };
+use super::observations::Matrix;
 
 /// How often two people decide at the same instant.
 const ROUNDS: u64 = 200;
-
-/// What was tried, what should come of it, and what did.
-#[derive(Default)]
-pub(super) struct Matrix(Vec<[String; 4]>);
-
-impl Matrix {
-    pub(super) fn note(
-        &mut self,
-        who: &str,
-        what: &str,
-        expected: impl ToString,
-        observed: impl ToString,
-    ) {
-        self.0.push([
-            who.to_owned(),
-            what.to_owned(),
-            expected.to_string(),
-            observed.to_string(),
-        ]);
-    }
-
-    /// Prints it; a row in which something else was observed than expected fails the test.
-    pub(super) fn check(self) {
-        let mut text = "| who | what | expected | observed |\n|---|---|---|---|\n".to_owned();
-        for [who, what, expected, observed] in &self.0 {
-            let mismatch = if expected == observed {
-                ""
-            } else {
-                " ← MISMATCH"
-            };
-            writeln!(
-                text,
-                "| {who} | {what} | {expected} | {observed}{mismatch} |"
-            )
-            .unwrap();
-        }
-        println!("{text}");
-        assert!(!self.0.is_empty() && !text.contains("MISMATCH"), "{text}");
-    }
-}
 
 async fn still_waits(stack: &Stack, asked: &Asked) -> &'static str {
     let states = stack.states_entered(&asked.execution).await.unwrap();
@@ -150,7 +110,7 @@ fn form(page: &Answer) -> (Fields, Fields) {
 #[test]
 fn a_scanner_that_opens_and_submits_everything_decides_nothing() {
     on_stack(async |stack| {
-        let mut matrix = Matrix::default();
+        let mut matrix = Matrix::about("scanners");
         let asked = ask(stack).await;
         let of_bob = link_to(stack, APPROVERS[1], &asked.role, &asked.execution).await;
         for link in [&asked.link, &of_bob] {
@@ -203,7 +163,7 @@ fn a_scanner_that_opens_and_submits_everything_decides_nothing() {
 #[test]
 fn links_that_are_not_ones_own_and_whole_decide_nothing() {
     on_stack(async |stack| {
-        let mut matrix = Matrix::default();
+        let mut matrix = Matrix::about("links");
         let asked = ask(stack).await;
         let other = ask(stack).await;
         let of_bob = link_to(stack, APPROVERS[1], &asked.role, &asked.execution).await;
@@ -362,7 +322,7 @@ fn links_that_are_not_ones_own_and_whole_decide_nothing() {
 #[test]
 fn forged_rows_and_callbacks_open_nothing() {
     on_stack(async |stack| {
-        let mut matrix = Matrix::default();
+        let mut matrix = Matrix::about("forged rows and callbacks");
         // Two must approve, so that the one real vote below is not enough by itself.
         let role = new_role(stack, json!({ "required_approvals": 2 })).await;
         let asked = ask_for(stack, &role, json!({})).await;
@@ -473,8 +433,11 @@ fn a_requester_who_is_the_sole_approver_is_refused_at_once() {
         let role = new_role(stack, json!({ "approvers": [REQUESTER] })).await;
         let execution = super::fixture::file(stack, &role, json!({})).await;
         let ended = outcome(stack, &execution).await;
-        assert_eq!(ended.outcome(), "refused");
-        assert_eq!(ended.fault_names(), ["TooFewApprovers"]);
+        let mut matrix = Matrix::about("the requester as sole approver");
+        let why = ended.fault_names().join(", ");
+        matrix.note("requester", "ask for it", "refused", ended.outcome());
+        matrix.note("requester", "why", "TooFewApprovers", why);
+        matrix.check();
     });
 }
 
@@ -563,8 +526,18 @@ fn two_people_at_the_same_instant_are_both_answered_two_hundred_times() {
                 ))
                 .or_default() += 1;
         }
-        println!("two people at the same instant, {ROUNDS} times: {seen:#?}");
-        assert_eq!(seen.values().sum::<u64>(), ROUNDS);
+        let mut matrix = Matrix::about("two people at the same instant");
+        for (what, times) in &seen {
+            println!("{what}: {times} times");
+        }
+        let answered = seen.values().sum::<u64>();
+        matrix.note(
+            "two approvers",
+            "decide at the same instant: times both are answered, and the table agrees",
+            ROUNDS,
+            answered,
+        );
+        matrix.check();
         callback::reject(&asked.link, "enough").await.unwrap();
         assert_eq!(outcome(stack, &asked.execution).await.outcome(), "rejected");
     });

@@ -10,6 +10,7 @@ use super::fixture::{
     SOON, ask, ask_for, can_log_in, link_to, new_role, on_stack, outcome, request_id,
     told_requester, until_open, was_ever_opened,
 };
+use super::observations::Matrix;
 
 #[test]
 fn a_rejected_request_never_opens_and_the_requester_hears_of_it() {
@@ -171,16 +172,33 @@ fn a_task_token_alone_approves_nothing() {
                 &claim,
             ])
             .await;
-        assert!(sent.is_ok(), "{sent:?}");
+        let mut matrix = Matrix::about("a stolen task token");
+        let who = "token thief";
+        matrix.note(
+            who,
+            "SendTaskSuccess with \"approved\" is sent",
+            true,
+            sent.is_ok(),
+        );
         tokio::time::sleep(Duration::from_secs(1)).await;
-        assert!(
-            !was_ever_opened(stack, &asked).await,
-            "a token opened the login"
+        let opened = was_ever_opened(stack, &asked).await;
+        matrix.note(
+            who,
+            "SendTaskSuccess with \"approved\": ever opened",
+            false,
+            opened,
         );
         callback::reject(&asked.link, "nobody approved")
             .await
             .unwrap();
-        assert_eq!(outcome(stack, execution).await.outcome(), "rejected");
+        let ended = outcome(stack, execution).await;
+        matrix.note(
+            who,
+            "the request, rejected by a person after that",
+            "rejected",
+            ended.outcome(),
+        );
+        matrix.check();
     });
 }
 

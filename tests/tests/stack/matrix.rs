@@ -1,12 +1,12 @@
-//! Who may do what with a request: real principals, each tries everything, and the test run prints the matrix.
+//! Who may do what with a request: real principals, each tries everything.
 
 use serde_json::{Value, json};
 use xtask::callback;
 use xtask::ministack::{ACCOUNT, Keys};
 use xtask::stack::{Execution, Stack, TARGET};
 
-use super::attacks::Matrix;
 use super::fixture::{SOON, link_to, merge, new_role, on_stack, outcome, request_id};
+use super::observations::Matrix;
 use super::rights::is_allowed;
 
 const REQUESTER: &str = "RequesterPolicyArn";
@@ -100,7 +100,7 @@ async fn ask(stack: &Stack, keys: &Keys, role: &str, duration: &str) -> (Executi
 #[test]
 fn everybody_can_do_their_part_and_nobody_elses() {
     on_stack(async |stack| {
-        let mut matrix = Matrix::default();
+        let mut matrix = Matrix::about("people and signed calls");
         let all = [REQUESTER, APPROVER, OPERATOR];
         let mia = user(stack, "mia", &[REQUESTER, APPROVER], true).await;
         let opal = user(stack, "opal", &[OPERATOR], true).await;

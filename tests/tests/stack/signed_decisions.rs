@@ -8,6 +8,7 @@ use xtask::stack::{APPROVERS, REQUESTER, Stack};
 use super::fixture::{
     SOON, ask, ask_for, new_role, on_stack, outcome, request_id, until_open, was_ever_opened,
 };
+use super::observations::Matrix;
 
 async fn decide(stack: &Stack, keys: Option<&Keys>, id: &str, body: &Value) -> Answer {
     let url = format!("{}/{id}/decision", stack.output("RequestsUrl").unwrap());
@@ -197,13 +198,19 @@ fn two_sessions_of_one_role_are_one_approver() {
         let id = request_id(stack, &asked.execution).await;
         let one = stack.session("Role-pat", "laptop").await.unwrap();
         let two = stack.session("Role-pat", "alice").await.unwrap();
-        let answer = decide(stack, Some(&one), &id, &approve()).await;
-        assert_eq!(body(&answer)["request_status"], "pending", "{answer:?}");
-        refused(
-            &decide(stack, Some(&two), &id, &approve()).await,
-            409,
-            "already_decided",
-        );
+        let mut matrix = Matrix::about("session names of approvers");
+        for (session, keys, expected) in [
+            ("laptop", &one, "200 pending"),
+            ("alice", &two, "409 already_decided"),
+        ] {
+            let answer = decide(stack, Some(keys), &id, &approve()).await;
+            let said = body(&answer);
+            let said = said["error"].as_str().or(said["request_status"].as_str());
+            let observed = format!("{} {}", answer.status, said.unwrap_or("-"));
+            let who = format!("pat's role as session {session:?}");
+            matrix.note(&who, "approve, 2 are needed", expected, observed);
+        }
+        matrix.check();
         callback::approve(&asked.link, &role, "").await.unwrap();
         assert_eq!(outcome(stack, &asked.execution).await.outcome(), "closed");
     });
