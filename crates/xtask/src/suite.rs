@@ -34,7 +34,8 @@ enum Part {
     Unit,
     /// That template, state machine, crates and recorded payloads agree. Needs nothing else.
     Contract,
-    /// The SQL and the connection, on a real PostgreSQL server.
+    /// The SQL and the connection, on a real PostgreSQL server. Alone it runs on PostgreSQL 13 to 18, or on those that
+    /// LATCHKEY_PG_VERSIONS names; among all parts on one.
     Postgres,
     /// The deployed template on the local AWS, with a real PostgreSQL server. Prints at its end who tried what, what
     /// should have come of it, and what did.
@@ -174,12 +175,13 @@ async fn run_part(part: Part, options: &Options) -> Result<(Counted, bool)> {
     if options.quick {
         command.env(Optimisation::QUICK_VARIABLE, "1");
     }
+    let alone = options.part.is_some();
     if part == Part::Chaos {
-        let alone = options.part.is_some();
         command.env(CHAOS_VARIABLE, if alone { "long" } else { "short" });
-        if alone && std::env::var_os(VERSIONS_VARIABLE).is_none() {
-            command.env(VERSIONS_VARIABLE, ALL_VERSIONS);
-        }
+    }
+    let is_of_a_version = matches!(part, Part::Postgres | Part::Chaos);
+    if alone && is_of_a_version && std::env::var_os(VERSIONS_VARIABLE).is_none() {
+        command.env(VERSIONS_VARIABLE, ALL_VERSIONS);
     }
     let matrix = workspace::target().join("tmp/approval-matrix.md");
     if part == Part::Stack {

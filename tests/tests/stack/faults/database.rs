@@ -4,10 +4,11 @@ use chrono::{TimeDelta, Utc};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::join;
-use xtask::login_probe::Attempt;
+use xtask::login_probe::{Attempt, Session};
 use xtask::postgres::{APPLICATION_DATABASE, LocalPostgres, Settings};
 use xtask::stack::Stack;
 
+use super::super::fixture::ask_for;
 use super::evidence::{Defence, PROVED_WITHIN, Row, closed, until_proved};
 use super::sessions;
 use super::site::{LOOK_AGAIN_AFTER, Site, until};
@@ -58,10 +59,12 @@ async fn another_server(beside: Site<'_>, name: &str) -> (LocalPostgres, String,
 
 /// Sessions of the role end every session of ours that they see, in a loop on the server itself.
 async fn role_that_ends_our_sessions(site: Site<'_>) -> Row {
-    let asked = site.ask(json!({ "duration": "PT20S" })).await;
-    let role = asked.role.clone();
+    let role = site.new_role().await;
+    // Before it is asked for: approvers are told.
     site.alter(&format!("GRANT pg_signal_backend TO {role}"))
         .await;
+    let request = json!({ "duration": "PT20S", "target": site.target });
+    let asked = ask_for(site.stack, &role, request).await;
     let superuser = &site.postgres.accounts().superuser;
     let orders = site
         .postgres
@@ -159,10 +162,21 @@ async fn down_across_the_end(stack: &Stack, target: &str, server: &mut LocalPost
     closed(site, open, end, "database down across the end", &BOTH).await
 }
 
+/// Waits until the reader has heard that the role can log in.
+async fn until_let_in(reader: Site<'_>, role: &str) -> Session {
+    loop {
+        if let Attempt::Accepted(session) = reader.try_log_in(role).await.unwrap() {
+            return session;
+        }
+        tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+    }
+}
+
 /// A reader that does not hear of changes across the end still lets the role in: nothing is proved until it goes on.
 async fn paused_reader(site: Site<'_>, reader: Site<'_>) -> Row {
     let open = site.open("PT20S").await;
     let end = open.end;
+    drop(until_let_in(reader, &open.role).await);
     reader.alter("SELECT pg_wal_replay_pause()").await;
     until(end + TimeDelta::seconds(3)).await;
     let closed_at = site.until_closed(&open.role, PROVED_WITHIN).await;
@@ -208,12 +222,7 @@ pub(super) async fn with_a_reader(beside: Site<'_>) -> Vec<Row> {
     let paused = paused_reader(site, reader).await;
     let open = site.open("PT45S").await;
     let end = open.end;
-    let on_reader = loop {
-        if let Attempt::Accepted(session) = reader.try_log_in(&open.role).await.unwrap() {
-            break session;
-        }
-        tokio::time::sleep(LOOK_AGAIN_AFTER).await;
-    };
+    let on_reader = until_let_in(reader, &open.role).await;
     until(end - TimeDelta::seconds(10)).await;
     primary.stop().unwrap();
     reader.alter("SELECT pg_promote()").await;
