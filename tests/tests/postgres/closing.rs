@@ -368,6 +368,26 @@ async fn the_owner_of_our_database_can_keep_us_out_only_until_it_is_mended() {
         proof.unwrap();
         assert!(!is_alive(&session).await);
         assert!(!can_log_in(&server, &role).await);
+
+        // That is no matter of waiting: it is said at once, and whoever calls comes again.
+        open(&server, &role).await;
+        run_as_superuser(
+            &server,
+            "REVOKE CONNECT ON DATABASE latchkey FROM latchkey_closer",
+        )
+        .await;
+        let refused = close(&server, &role).await;
+        assert!(
+            matches!(refused, Err(Error::Forbidden { .. })),
+            "{refused:?}"
+        );
+        run_as_superuser(
+            &server,
+            "GRANT CONNECT ON DATABASE latchkey TO latchkey_closer",
+        )
+        .await;
+        close(&server, &role).await.unwrap();
+        assert!(!can_log_in(&server, &role).await);
     }
 }
 
