@@ -135,6 +135,14 @@ pub struct StoredRequest {
     pub revoked_at: Option<DateTime<Utc>>,
 }
 
+impl StoredRequest {
+    /// Whether its policies are taken back, and AWS may not know it everywhere yet.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.status == Status::Open && self.revoked_at.is_some()
+    }
+}
+
 /// Which server and which role: closing goes to these, whatever answers to the names by then.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerPin {

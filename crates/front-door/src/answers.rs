@@ -22,10 +22,15 @@ pub(crate) fn accepted(request_id: &RequestId, execution_arn: &str) -> Value {
 pub(crate) fn seen(stored: &StoredRequest, part: EndedAs) -> Value {
     let request = &stored.request;
     let people = |people: &[PersonRef]| people.iter().map(person).collect::<Vec<_>>();
+    let status = if stored.is_ending() {
+        "ending"
+    } else {
+        stored.status.as_str()
+    };
     json!({
         "request_id": request.request_id,
         "your_part": part,
-        "status": stored.status,
+        "status": status,
         "target": request.target,
         "role": request.role,
         "grant": request.grant,

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use xtask::callback;
 use xtask::console::{self, bold, dim, green, red};
@@ -23,6 +23,7 @@ use xtask::workspace;
 
 use kind::{Kind, State};
 
+mod assume_role;
 mod kind;
 
 /// A person may take this long to approve; the demo's catalogue gives the same time.
@@ -36,7 +37,7 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(5);
 pub(crate) struct Options {
     /// The kind of access to show.
     #[arg(long, value_enum, default_value = "login")]
-    kind: Kind,
+    kind: Shown,
     /// Approve without a person, through the same page.
     #[arg(long)]
     approve: bool,
@@ -54,6 +55,50 @@ pub(crate) struct Options {
     json: bool,
 }
 
+/// A kind of access that can be shown.
+#[derive(Clone, Copy, ValueEnum)]
+enum Shown {
+    /// LOGIN of a privileged PostgreSQL user, with a password of the window's own.
+    Login,
+    /// Membership of a PostgreSQL user in a privileged role.
+    Membership,
+    /// A privileged role of another AWS account.
+    AssumeRole,
+}
+
+impl Shown {
+    /// The same, if it is access to a database.
+    fn of_database(self) -> Option<Kind> {
+        match self {
+            Self::Login => Some(Kind::Login),
+            Self::Membership => Some(Kind::Membership),
+            Self::AssumeRole => None,
+        }
+    }
+}
+
+/// What is told of it at the end.
+struct Told {
+    /// Every promise that did not hold, as a sentence.
+    problems: Vec<String>,
+    /// What is said if there is none.
+    held: String,
+    /// What was observed.
+    json: Value,
+}
+
+impl Told {
+    fn say(&self) {
+        console::say("");
+        if self.problems.is_empty() {
+            console::say(&green(&self.held));
+        }
+        for problem in &self.problems {
+            console::say(&red(&format!("Not as promised: {problem}")));
+        }
+    }
+}
+
 /// Shows one window from the request to the proof of its end.
 ///
 /// # Errors
@@ -66,8 +111,13 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
         Optimisation::of_environment()
     };
     let stack = Stack::start("demo", optimisation).await?;
-    let observed = match show(&stack, options).await {
-        Ok(observed) => observed,
+    let kind = options.kind.of_database();
+    let told = match kind {
+        Some(kind) => show(&stack, kind, options).await,
+        None => assume_role::show(&stack, options).await,
+    };
+    let told = match told {
+        Ok(told) => told,
         Err(error) => {
             let logs = stack.save_function_logs().await?;
             console::say(&dim(&format!(
@@ -77,19 +127,18 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
             return Err(error);
         }
     };
-    let problems = observed.problems(options.window);
-    observed.say(&problems);
+    told.say();
     if options.json {
         // Nobody is left to read it when standard output is gone.
-        let _ = writeln!(std::io::stdout(), "{}", observed.as_json(&problems, &stack));
+        let _ = writeln!(std::io::stdout(), "{}", told.json);
     }
     if options.keep {
-        keep(&stack, options.kind).await?;
+        keep(&stack, kind).await?;
     }
-    if problems.is_empty() {
+    if told.problems.is_empty() {
         Ok(())
     } else {
-        Err(Error::NotAsPromised(problems.join("; ")))
+        Err(Error::NotAsPromised(told.problems.join("; ")))
     }
 }
 
@@ -223,7 +272,7 @@ impl Seen {
     }
 }
 
-async fn show(stack: &Stack, options: &Options) -> Result<Observed> {
+async fn show(stack: &Stack, kind: Kind, options: &Options) -> Result<Told> {
     let mut took = Vec::new();
     let mut since = Instant::now();
     let mut lap = |name: &'static str| {
@@ -231,7 +280,6 @@ async fn show(stack: &Stack, options: &Options) -> Result<Observed> {
         since = Instant::now();
     };
 
-    let kind = options.kind;
     kind.register(stack).await?;
 
     console::heading("Before");
@@ -265,7 +313,7 @@ async fn show(stack: &Stack, options: &Options) -> Result<Observed> {
 
     console::heading("The decision");
     console::say(&format!("  {link}"));
-    decide(stack, &execution, &link, options).await?;
+    decide(stack, &execution, &link, kind.name(), options).await?;
     lap("decision");
 
     console::heading("During");
@@ -351,7 +399,7 @@ async fn show(stack: &Stack, options: &Options) -> Result<Observed> {
         false => None,
     };
 
-    Ok(Observed {
+    let observed = Observed {
         kind,
         request_id: request_id.to_owned(),
         before,
@@ -369,7 +417,8 @@ async fn show(stack: &Stack, options: &Options) -> Result<Observed> {
         ended,
         used,
         took,
-    })
+    };
+    Ok(observed.told(options.window, stack))
 }
 
 impl Observed {
@@ -448,16 +497,15 @@ impl Observed {
         problems
     }
 
-    fn say(&self, problems: &[String]) {
-        console::say("");
-        if problems.is_empty() {
-            console::say(&green(&format!(
+    fn told(&self, window: Duration, stack: &Stack) -> Told {
+        let problems = self.problems(window);
+        Told {
+            held: format!(
                 "Everything held: refused, accepted, refused; closed and proved {} ms after the end.",
                 self.close_lag().num_milliseconds()
-            )));
-        }
-        for problem in problems {
-            console::say(&red(&format!("Not as promised: {problem}")));
+            ),
+            json: self.as_json(&problems, stack),
+            problems,
         }
     }
 
@@ -501,8 +549,13 @@ impl Observed {
 }
 
 /// Approves by itself, or waits until a person has: in the browser, or with Enter here.
-async fn decide(stack: &Stack, execution: &Execution, link: &str, options: &Options) -> Result<()> {
-    let role = options.kind.name();
+async fn decide(
+    stack: &Stack,
+    execution: &Execution,
+    link: &str,
+    role: &str,
+    options: &Options,
+) -> Result<()> {
     if options.approve {
         return approve(link, role).await;
     }
@@ -707,9 +760,7 @@ async fn or_what_went_wrong<T>(
     }
 }
 
-async fn keep(stack: &Stack, kind: Kind) -> Result<()> {
-    let ca = stack.folder().join("postgres-ca.pem");
-    workspace::write(&ca, stack.postgres().ca_pem())?;
+async fn keep(stack: &Stack, kind: Option<Kind>) -> Result<()> {
     console::heading(
         "The stack stays up until you press Enter or Ctrl-C. To use it from another terminal:",
     );
@@ -717,25 +768,31 @@ async fn keep(stack: &Stack, kind: Kind) -> Result<()> {
         console::say(&format!("export {name}={value}"));
     }
     let aws = stack.aws().tools().program("aws");
-    let request = kind.request("PT2M");
-    console::say(&format!(
-        "{} stepfunctions start-execution --state-machine-arn {} --input '{request}'",
-        aws.display(),
-        stack.output("StateMachineArn")?
-    ));
+    if let Some(kind) = kind {
+        let request = kind.request("PT2M");
+        console::say(&format!(
+            "{} stepfunctions start-execution --state-machine-arn {} --input '{request}'",
+            aws.display(),
+            stack.output("StateMachineArn")?
+        ));
+    }
     console::say(&format!(
         "{} sqs receive-message --endpoint-url {} --queue-url {}",
         aws.display(),
         stack.aws().endpoint(),
         stack.inbox(APPROVERS[0])?.queue_url()
     ));
-    console::say(&format!(
-        "psql 'host={} port={} dbname={APPLICATION_DATABASE} user={} sslmode=verify-full sslrootcert={}'    # the password of a login is in the message that says it is open",
-        stack.postgres().host(),
-        stack.postgres().port(),
-        kind.user(),
-        ca.display()
-    ));
+    if let Some(kind) = kind {
+        let ca = stack.folder().join("postgres-ca.pem");
+        workspace::write(&ca, stack.postgres().ca_pem())?;
+        console::say(&format!(
+            "psql 'host={} port={} dbname={APPLICATION_DATABASE} user={} sslmode=verify-full sslrootcert={}'    # the password of a login is in the message that says it is open",
+            stack.postgres().host(),
+            stack.postgres().port(),
+            kind.user(),
+            ca.display()
+        ));
+    }
     let logs = stack.folder().join("log");
     console::say(&dim(&format!("logs: {}", logs.display())));
     enter_pressed().await;

@@ -422,13 +422,19 @@ impl Stack {
     /// # Errors
     /// [`Error::NotAsPromised`] if the front door refuses.
     pub async fn ask_as_requester(&self, document: &Value) -> Result<Execution> {
+        self.ask_as(self.requester_keys(), document).await
+    }
+
+    /// The same as whoever has `keys`.
+    ///
+    /// # Errors
+    /// [`Error::NotAsPromised`] if the front door refuses.
+    pub async fn ask_as(&self, keys: &Keys, document: &Value) -> Result<Execution> {
         let mut document = document.clone();
         if let Some(fields) = document.as_object_mut() {
             fields.remove("requester");
         }
-        let answer = self
-            .ask(Some(self.requester_keys()), &document, None)
-            .await?;
+        let answer = self.ask(Some(keys), &document, None).await?;
         let body: Value = serde_json::from_str(&answer.body).unwrap_or_default();
         match (answer.status, body["execution_arn"].as_str()) {
             (202, Some(arn)) => Ok(Execution {

@@ -151,6 +151,15 @@ async fn end_early(stack: &Stack, person: &Person, name: &str) -> DateTime<Utc> 
     at
 }
 
+/// Where the request stands, as the front door says it.
+async fn status(stack: &Stack, person: &Person, name: &str) -> String {
+    let id = name.strip_prefix("latchkey-").unwrap();
+    let url = format!("{}/{id}", stack.output("RequestsUrl").unwrap());
+    let answer = callback::call(Some(&person.keys), "GET", &url, &[], "").await;
+    let seen: Value = serde_json::from_str(&answer.unwrap().body).unwrap();
+    seen["status"].as_str().unwrap().to_owned()
+}
+
 /// Before refused, during assumed and used, after refused, new sessions and live ones.
 async fn one_window(stack: &Stack, account: &'static str, id: &str) {
     let person = person(stack, id).await;
@@ -219,6 +228,8 @@ fn an_early_end_ends_live_sessions_and_is_closed_only_when_iam_has_settled() {
         assert!(can_act(stack, &session).await);
 
         let ended_at = end_early(stack, &person, &name).await;
+        let ending = async { while status(stack, &person, &name).await != "ending" {} };
+        tokio::time::timeout(SOON, ending).await.unwrap();
         until_denied(stack, &session).await;
         assert!(!is_let_in(stack, &person, &role, Some(&name)).await);
         let inbox = stack.inbox(APPROVERS[0]).unwrap();
@@ -234,6 +245,7 @@ fn an_early_end_ends_live_sessions_and_is_closed_only_when_iam_has_settled() {
             told.text
         );
         assert_eq!(outcome(stack, &execution).await.outcome(), "closed");
+        assert_eq!(status(stack, &person, &name).await, "closed");
     });
 }
 
@@ -546,6 +558,34 @@ fn a_dry_run_shows_the_policies_and_writes_none() {
         assert_eq!(policies(stack, ACCOUNT, "role", &role.name).await, ["Work"]);
         let of_person = policies(stack, ACCOUNT, "user", &person.id).await;
         assert_eq!(of_person, Vec::<String>::new());
+    });
+}
+
+#[test]
+fn who_may_break_the_glass_assumes_the_role_at_once_and_is_reviewed() {
+    on_stack(async |stack| {
+        let person = person(stack, "gin").await;
+        stack.subscribe(&person.id).await.unwrap();
+        let break_glass = json!({
+            "people": [person.id], "max_duration": "PT60S", "reviewers": [APPROVERS[1]],
+        });
+        let change = json!({ "break_glass": break_glass });
+        let role = privileged(stack, ACCOUNT, change).await;
+        let change = json!({ "break_glass": true });
+        let execution = ask(stack, &person, &role, change.clone()).await;
+        stack
+            .wait_for_state(&execution, "Preflight", SOON)
+            .await
+            .unwrap();
+        let name = format!("latchkey-{}", request_id(stack, &execution).await);
+        let session = until_assumed(stack, &person, &role, &name, &execution).await;
+        assert!(can_act(stack, &session).await);
+        until_denied(stack, &session).await;
+        assert_eq!(outcome(stack, &execution).await.outcome(), "closed");
+
+        let again = ask(stack, &person, &role, change).await;
+        let ended = outcome(stack, &again).await;
+        assert_eq!(ended.fault_names(), ["ReviewMissing"], "{}", ended.output);
     });
 }
 

@@ -1,7 +1,6 @@
-//! What the demo does in a way of its own for each kind of access: register it, try it, and look at it on the server.
+//! What the demo does in a way of its own for each kind of access to a database: register it, try it, and look at it on the server.
 
 use chrono::{DateTime, Utc};
-use clap::ValueEnum;
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 use xtask::error::{Error, Result};
@@ -11,8 +10,8 @@ use xtask::stack::{REQUESTER, ROLE, Stack, TARGET};
 const MEMBERSHIP: &str = "riko-dba";
 const GRANTED_ROLE: &str = "dba";
 
-/// A kind of access.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+/// A kind of access to a database.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// LOGIN of a privileged PostgreSQL user, with a password of the window's own.
     Login,
