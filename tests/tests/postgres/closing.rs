@@ -222,12 +222,7 @@ async fn a_prepared_transaction_that_blocks_closing_is_named() {
             .await
             .unwrap();
 
-        let targets = ClosingTargets {
-            writer: endpoint(server),
-            readers: Vec::new(),
-            role_oid: None,
-            system_identifier: None,
-        };
+        let targets = only(server);
         let error = close_targets(server, &targets, &role, Duration::from_secs(8))
             .await
             .unwrap_err();
@@ -291,10 +286,8 @@ async fn another_cluster_than_the_pinned_one_is_left_alone() {
         let role = new_role(server).await;
         open(server, &role).await;
         let targets = ClosingTargets {
-            writer: endpoint(server),
-            readers: Vec::new(),
-            role_oid: None,
             system_identifier: Some("42".parse().unwrap()),
+            ..only(server)
         };
         let refused = close_targets(server, &targets, &role, Duration::from_secs(10)).await;
         assert!(
@@ -304,7 +297,6 @@ async fn another_cluster_than_the_pinned_one_is_left_alone() {
         assert!(can_log_in(server, &role).await);
 
         let pinned = ClosingTargets {
-            role_oid: None,
             system_identifier: Some(
                 closer(server)
                     .await
@@ -334,12 +326,7 @@ async fn a_role_that_is_dropped_while_one_of_its_sessions_hides_is_not_proved() 
         let closing = async {
             until_one_hides(&closer(&server).await, &role.user).await;
             run_as_master(&server, &format!("DROP ROLE {}", quoted(&role.user))).await;
-            let targets = ClosingTargets {
-                writer: endpoint(&server),
-                readers: Vec::new(),
-                role_oid: None,
-                system_identifier: None,
-            };
+            let targets = only(&server);
             close_targets(&server, &targets, &role, Duration::from_secs(4)).await
         };
         let (hidden, closed) = tokio::join!(hiding, closing);
@@ -395,12 +382,7 @@ async fn the_owner_of_our_database_can_keep_us_out_only_until_it_is_mended() {
 async fn a_wrong_password_is_reported_at_once() {
     on_each_version(async |server| {
         let role = new_role(server).await;
-        let targets = ClosingTargets {
-            writer: endpoint(server),
-            readers: Vec::new(),
-            role_oid: None,
-            system_identifier: None,
-        };
+        let targets = only(server);
         let wrong = Account {
             user: server.accounts().closer.user.clone(),
             password: "wrong".to_owned(),
@@ -429,12 +411,7 @@ async fn a_server_that_comes_back_in_time_is_closed() {
         let role = server.accounts().target.clone();
         open(&server, &role).await;
         server.stop().unwrap();
-        let targets = ClosingTargets {
-            writer: endpoint(&server),
-            readers: Vec::new(),
-            role_oid: None,
-            system_identifier: None,
-        };
+        let targets = only(&server);
         let closer = login(&server.accounts().closer);
         let tls = tls(&server);
         let down = access_postgres::close(

@@ -10,7 +10,7 @@ use access_core::converge::carry_out::{
     self, ClosableRole, Closing, LONGEST_CLOSING, OpenableRole, Opening, WindowList,
 };
 use access_core::{LoginSeen, RequestId, Window, WindowRow, Windows};
-use access_postgres::{ClosingPace, ClosingTargets, Connection, Error, ProofOfClosing, ValidUntil};
+use access_postgres::{ClosingPace, Connection, Error, ProofOfClosing, ValidUntil};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep, timeout};
@@ -171,12 +171,7 @@ impl<R: Openable> ClosableRole for Call<'_, R> {
     type Proof = ProofOfClosing;
 
     async fn close(&self) -> Result<ProofOfClosing, Error> {
-        let targets = ClosingTargets {
-            writer: endpoint(self.server),
-            readers: Vec::new(),
-            role_oid: None,
-            system_identifier: None,
-        };
+        let targets = only(self.server);
         let pace = ClosingPace {
             between_quiet_rounds: Duration::from_millis(50),
             ..ClosingPace::within(Duration::from_secs(30))

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use access_postgres::{ClosingTargets, Error, connect};
+use access_postgres::{Error, connect};
 use futures_util::future::join_all;
 use tokio::time::Instant;
 use xtask::postgres::{APPLICATION_DATABASE, LocalPostgres, Settings};
@@ -37,12 +37,7 @@ async fn more_windows_end_at_once_than_there_are_connections_and_all_are_closed(
             sessions.push(session(server, &role).await);
             roles.push(role);
         }
-        let targets = ClosingTargets {
-            writer: endpoint(server),
-            readers: Vec::new(),
-            role_oid: None,
-            system_identifier: None,
-        };
+        let targets = only(server);
         let started = Instant::now();
         let closings = roles.iter().map(|role| async {
             for round in 1..=MAX_ROUNDS {

@@ -152,9 +152,7 @@ async fn it_is_closed_over_a_slow_network_too() {
                 port: distant(server.port()).await,
                 ..endpoint(server)
             },
-            readers: Vec::new(),
-            role_oid: None,
-            system_identifier: None,
+            ..only(server)
         };
         let started = Instant::now();
         until_targets_proved(server, &targets, &role).await;
@@ -256,13 +254,7 @@ async fn fighter(server: &LocalPostgres) -> Account {
 }
 
 async fn until_proved(server: &LocalPostgres, role: &Account) {
-    let targets = ClosingTargets {
-        writer: endpoint(server),
-        readers: Vec::new(),
-        role_oid: None,
-        system_identifier: None,
-    };
-    until_targets_proved(server, &targets, role).await;
+    until_targets_proved(server, &only(server), role).await;
 }
 
 /// Closes as the state machine does, which calls again.

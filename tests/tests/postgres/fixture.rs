@@ -192,13 +192,17 @@ pub(super) async fn open(server: &LocalPostgres, role: &Account) {
 
 /// Closes the role on a server that stands alone.
 pub(super) async fn close(server: &LocalPostgres, role: &Account) -> Result<ProofOfClosing, Error> {
-    let targets = ClosingTargets {
+    close_targets(server, &only(server), role, Duration::from_secs(60)).await
+}
+
+/// A cluster of one server, and whatever role is registered there.
+pub(super) fn only(server: &LocalPostgres) -> ClosingTargets {
+    ClosingTargets {
         writer: endpoint(server),
         readers: Vec::new(),
         role_oid: None,
         system_identifier: None,
-    };
-    close_targets(server, &targets, role, Duration::from_secs(60)).await
+    }
 }
 
 /// Closes the role on all instances with the closing login of `server`.

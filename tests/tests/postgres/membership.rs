@@ -564,12 +564,7 @@ async fn a_membership_that_others_gave_meanwhile_keeps_it_unproved_until_they_ta
         let acting = session(server, &membership.user).await;
         set_role(&acting, &membership.role).await.unwrap();
 
-        let targets = ClosingTargets {
-            writer: endpoint(server),
-            readers: Vec::new(),
-            role_oid: None,
-            system_identifier: None,
-        };
+        let targets = only(server);
         let unproved = close_targets(
             server,
             &targets,

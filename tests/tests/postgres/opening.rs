@@ -306,10 +306,8 @@ async fn another_role_takes_no_name_under_which_one_is_open() {
         );
         superuser.batch_execute(&in_its_place).await.unwrap();
         let targets = ClosingTargets {
-            writer: endpoint(server),
-            readers: Vec::new(),
-            system_identifier: None,
             role_oid: Some(opened),
+            ..only(server)
         };
         let closing = close_targets(server, &targets, &role, Duration::from_secs(3)).await;
         let Err(Error::NotProved(seen)) = closing else {
